@@ -1,0 +1,1 @@
+"""Reproducible, proven CUDA environments for speech."""
