@@ -62,6 +62,14 @@ class Shell(Protocol):
         """
         ...
 
+    def spawn(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+        """Start a daemon in a session of its own, its output in `log`; return its process id.
+
+        Raises:
+            FileNotFoundError: The program does not exist.
+        """
+        ...
+
 
 class SystemShell:
     """Runs real processes.
@@ -101,6 +109,21 @@ class SystemShell:
             check=False,
         )
         return Finished(argv=tuple(argv), code=done.returncode, out=done.stdout, err=done.stderr)
+
+    def spawn(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+        """See `Shell.spawn`."""
+        with log.open("ab") as output:
+            daemon = subprocess.Popen(
+                list(argv),
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        # We never wait for a daemon; its starter asks its socket instead.
+        daemon.returncode = 0
+        return daemon.pid
 
 
 def _streamed(

@@ -1,0 +1,1 @@
+"""Facts that binaries say of themselves, before anything judges them."""

@@ -1,0 +1,181 @@
+"""Building a plan's Dockerfile with BuildKit: what the host lends, the room it takes, and how far it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.engines.base import BaseImage
+from builder.engines.docker import DockerEngine, Image
+from builder.errors import EngineOrNetworkError, Fault
+from builder.plan import Plan
+from builder.wheels.index import extra_index
+from builder.wheels.network import ca_bundle
+
+Say = Callable[[str], None]
+
+ROOM = {"overlay2": 6.5, "default": 11.0}
+"""Bytes on the engine's disk for each byte downloaded: unpacked wheels in the cache and in their layers.
+
+Measured on cu121 (3.8 GB of wheels): see CONTRIBUTING.md. The containerd store also keeps compressed layers.
+"""
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_DEFAULT_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
+_GB = 1e9
+
+
+def room_needed(plan: Plan, engine: DockerEngine) -> int:
+    """The bytes of free disk that a build from nothing takes."""
+    storage = engine.describe()["storage"]
+    return int(plan.download * ROOM.get(storage, ROOM["default"]))
+
+
+def require_room(plan: Plan, engine: DockerEngine) -> None:
+    """See that the engine's disk has room for the build.
+
+    Raises:
+        EngineOrNetworkError: It has not. An engine on another machine is not asked.
+    """
+    root = engine.data_root()
+    if root is None:
+        return
+    free, needed = shutil.disk_usage(root).free, room_needed(plan, engine)
+    if free < needed:
+        raise EngineOrNetworkError(
+            Fault(
+                place=str(root),
+                cause=f"building {plan.tag} needs {needed / _GB:.0f} GB, and {free / _GB:.0f} GB are free",
+                fix="Run `cuvee clean`, `docker system prune`, or give the engine a larger disk",
+            )
+        )
+
+
+def build(plan: Plan, folder: Path, base: BaseImage, engine: DockerEngine, say: Say) -> Image:
+    """Build the image from its folder, and tag it.
+
+    Args:
+        plan: What is built.
+        folder: The build context, `images/<row>`.
+        base: What it starts from.
+        engine: Where it is built.
+        say: Told each step as it ends.
+
+    Raises:
+        EngineOrNetworkError: The build failed; the step and its last words are in the cause.
+    """
+    progress = Progress(plan, say)
+    with _secrets(plan) as secrets:
+        done = engine.buildx(arguments(plan, folder, base.reference, engine, secrets), progress.line)
+    if not done.ok:
+        raise EngineOrNetworkError(progress.fault(done.out))
+    return engine.image(plan.tag)
+
+
+def arguments(plan: Plan, folder: Path, base: str, engine: DockerEngine, secrets: list[str]) -> list[str]:
+    """The arguments of `docker buildx build`."""
+    network = ["--network", engine.build_network] if engine.build_network else []
+    proxies = [part for name in _PROXIES if os.environ.get(name) for part in ("--build-arg", name)]
+    return [
+        "--progress=plain",
+        "--load",
+        *network,
+        *proxies,
+        *(part for secret in secrets for part in ("--secret", secret)),
+        "--build-arg",
+        f"BASE={base}",
+        "--tag",
+        plan.tag,
+        str(folder),
+    ]
+
+
+@contextmanager
+def _secrets(plan: Plan) -> Iterator[list[str]]:
+    """What the host lends: its certificates, and its package index as shell exports; they enter no image."""
+    secrets = [f"id=ca,src={bundle}"] if (bundle := ca_bundle()) else []
+    exports = index_exports(plan)
+    with tempfile.TemporaryDirectory(prefix="cuvee-secret-") as scratch:
+        if exports:
+            file = Path(scratch) / "index"
+            file.write_text(exports, encoding="utf-8")
+            secrets.append(f"id=index,src={file}")
+        yield secrets
+
+
+def index_exports(plan: Plan) -> str:
+    """Lines of shell that point uv and pip to the host's index and the row's extra one; may be empty."""
+    default = next((os.environ[name] for name in _DEFAULT_INDEXES if os.environ.get(name)), None)
+    values = {"UV_DEFAULT_INDEX": default, "PIP_INDEX_URL": default}
+    if plan.index:
+        values["UV_EXTRA_INDEX_URL"] = extra_index(plan.index, f"row {plan.row}")
+    lines = (f"export {name}='{value}'\n" for name, value in values.items() if value)
+    return "".join(lines)
+
+
+class Progress:
+    """Reads BuildKit's plain progress and says one line for each layer that is done."""
+
+    _STEP = re.compile(r"#(\d+) \[(\S+) +(\d+)/\d+\] (\S+)")
+    _LOG = re.compile(r"#(\d+) [\d.]+ (.*)")
+    _END = re.compile(r"#(\d+) (?:(CACHED)|DONE ([\d.]+)s|(ERROR).*)$")
+    _EXPORT = re.compile(r"#(\d+) exporting to \S+$")
+
+    def __init__(self, plan: Plan, say: Say) -> None:
+        self._say = say
+        self._titles = {"tools": "the tools that install", "chain": "", "base": "the base"}
+        chain = [layer for layer in plan.layers if layer.kind == "chain"]
+        self._layers = {("chain", position): layer for position, layer in enumerate(chain, 1)}
+        self._layers |= {(layer.name, 1): layer for layer in plan.layers if layer.kind == "beside"}
+        self._names: dict[str, str] = {}
+        self._words: dict[str, list[str]] = {}
+        self._failed: str | None = None
+        self._began = time.monotonic()
+
+    def line(self, text: str) -> None:
+        """Take one line of BuildKit's output."""
+        if step := self._STEP.match(text):
+            self._names[step[1]] = self._title(step[2], int(step[3]), step[4])
+        elif export := self._EXPORT.match(text):
+            self._names[export[1]] = "image"
+        elif end := self._END.match(text):
+            self._ended(end[1], cached=bool(end[2]), seconds=end[3], failed=bool(end[4]))
+        elif log := self._LOG.match(text):
+            self._words.setdefault(log[1], []).append(log[2].strip())
+
+    def _title(self, stage: str, position: int, verb: str) -> str:
+        if layer := self._layers.get((stage, position)):
+            count = len(layer.packages)
+            return f"{layer.name}: {count} package{'s' if count != 1 else ''}, {layer.size / 1e6:.0f} MB"
+        return stage if stage in ("base", "tools") and verb == "RUN" else ""
+
+    def _ended(self, number: str, *, cached: bool, seconds: str | None, failed: bool) -> None:
+        name = self._names.get(number, "")
+        if failed:
+            self._failed = number
+        elif name:
+            self._say(f"{name} ({'cached' if cached else f'{float(seconds or 0):.1f} s'})")
+
+    def fault(self, output: str) -> Fault:
+        """Why the build failed."""
+        words = self._words.get(self._failed or "", []) or output.splitlines()
+        name = self._names.get(self._failed or "", "").partition(":")[0] or "build"
+        told = [line for line in words if re.search(r"(?i)error|caused by|no space|denied|mismatch", line)]
+        cause = "; ".join((told or words)[-3:]) or "it said nothing"
+        return Fault(place=f"docker build, {name}", cause=cause, fix=_next_step(cause))
+
+
+def _next_step(cause: str) -> str:
+    if "no space left" in cause.lower():
+        return "Run `cuvee clean` or `docker system prune` to make room, and build again"
+    if re.search(r"(?i)failed to fetch|connect|dns|timed out|certificate", cause):
+        return "Check the network, the proxy and the certificates (SSL_CERT_FILE), and build again"
+    if "mismatch" in cause.lower():
+        return "A file on the index is not the locked one: do not use that mirror"
+    return "Run with --verbose to see all that BuildKit says"

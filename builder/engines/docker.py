@@ -1,0 +1,254 @@
+"""The Docker engine: builds go through `docker buildx`, all else through the SDK.
+
+The SDK cannot drive BuildKit (docker-py issue 2230).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+
+from builder.engines.private import PrivateEngine
+from builder.errors import EngineOrNetworkError, Fault
+from builder.shell import SYSTEM, Finished, Shell
+
+TEST_LABEL = "cuvee.test"
+_LONGEST_CONTAINER = 2 * 3600  # seconds; a test that was killed leaves none behind for longer
+_API_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """An image in an engine.
+
+    Attributes:
+        tag: Its name, `cuvee:cu121`.
+        id: Its id, `sha256:…`.
+        size: Bytes on disk, base included.
+        layers: How many file system layers it has.
+        labels: Its labels.
+    """
+
+    tag: str
+    id: str
+    size: int
+    layers: int
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A command that ended in a container."""
+
+    code: int
+    out: str
+    err: str
+
+
+class DockerEngine:
+    """One reachable Docker engine.
+
+    Attributes:
+        environment: Variables that make the `docker` client use it; empty for the user's own.
+        build_network: The network that build steps need to be given, or None for the engine's default.
+        shell: What starts the client.
+    """
+
+    def __init__(
+        self,
+        client: docker.DockerClient,
+        environment: Mapping[str, str],
+        build_network: str | None,
+        shell: Shell = SYSTEM,
+    ) -> None:
+        self._client = client
+        self.environment = dict(environment)
+        self.build_network = build_network
+        self.shell = shell
+
+    def describe(self) -> dict[str, str]:
+        """What it is: its version, storage driver, system and architecture."""
+        info = self._client.info()
+        return {
+            "version": str(info["ServerVersion"]),
+            "storage": str(info["Driver"]),
+            "system": str(info["OperatingSystem"]),
+            "kernel": str(info["KernelVersion"]),
+            "cpus": str(info["NCPU"]),
+        }
+
+    def data_root(self) -> Path | None:
+        """Where it keeps images, if that is a folder of this machine."""
+        root = Path(str(self._client.info()["DockerRootDir"]))
+        return root if root.is_dir() else None
+
+    def image_id(self, reference: str) -> str | None:
+        """The id of an image that the engine has, or None."""
+        try:
+            return str(self._client.images.get(reference).id)
+        except docker.errors.ImageNotFound:
+            return None
+
+    def image(self, tag: str) -> Image:
+        """An image that the engine has.
+
+        Raises:
+            EngineOrNetworkError: It has no such image.
+        """
+        try:
+            found = self._client.images.get(tag)
+        except docker.errors.ImageNotFound as error:
+            row = tag.partition(":")[2]
+            raise EngineOrNetworkError(
+                Fault(place=tag, cause="the engine has no such image", fix=f"Run `cuvee build {row}`")
+            ) from error
+        return Image(
+            tag=tag,
+            id=str(found.id),
+            size=int(found.attrs["Size"]),
+            layers=len(found.attrs["RootFS"]["Layers"]),
+            labels=dict(found.labels or {}),
+        )
+
+    def pull(self, reference: str) -> bool:
+        """Fetch an image from its registry; False when no registry gives it."""
+        try:
+            self._client.images.pull(reference)
+        except (docker.errors.APIError, requests.RequestException):
+            return False
+        return True
+
+    def import_archive(self, archive: Path, tag: str) -> None:
+        """Make an image from the archive of a root file system."""
+        repository, _, version = tag.partition(":")
+        self._client.api.import_image_from_file(str(archive), repository=repository, tag=version)
+
+    def remove_image(self, tag: str) -> bool:
+        """Delete an image; False when there was none."""
+        try:
+            self._client.images.remove(tag, force=True)
+        except docker.errors.ImageNotFound:
+            return False
+        return True
+
+    def remove_test_containers(self) -> int:
+        """Delete containers that killed tests left behind; returns how many."""
+        left = self._client.containers.list(all=True, filters={"label": TEST_LABEL})
+        for container in left:
+            with suppress(docker.errors.NotFound):
+                container.remove(force=True)
+        return len(left)
+
+    def buildx(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> Finished:
+        """Run `docker buildx build`.
+
+        Raises:
+            EngineOrNetworkError: There is no `docker` client with buildx.
+        """
+        try:
+            return self.shell.run(
+                ["docker", "buildx", "build", *arguments], env=self.environment, on_line=on_line
+            )
+        except FileNotFoundError as error:
+            raise EngineOrNetworkError(_no_buildx()) from error
+
+    @contextmanager
+    def container(
+        self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
+    ) -> Iterator[Any]:
+        """A running container without a network, which ends itself after two hours at the latest.
+
+        Args:
+            tag: The image.
+            gpus: Whether it sees the host's GPUs.
+            binds: Folders or files of the engine's host, and where they appear, read-only.
+        """
+        self.image(tag)
+        wanted = [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
+        try:
+            container = self._client.containers.run(
+                tag,
+                ["sleep", str(_LONGEST_CONTAINER)],
+                detach=True,
+                auto_remove=True,
+                init=False,
+                network_mode="none",
+                labels={TEST_LABEL: "1"},
+                device_requests=wanted,
+                volumes={str(host): {"bind": inside, "mode": "ro"} for host, inside in (binds or {}).items()},
+            )
+        except docker.errors.APIError as error:
+            raise EngineOrNetworkError(
+                _not_started(tag, str(error.explanation or error), gpus=gpus)
+            ) from error
+        try:
+            yield container
+        finally:
+            with suppress(docker.errors.NotFound, docker.errors.APIError):
+                container.remove(force=True)
+
+
+def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
+    """The engine to use: the user's own where it answers, else the private one where it runs.
+
+    Raises:
+        EngineOrNetworkError: Neither answers, or not the one that DOCKER_HOST names.
+    """
+    own = _own_host(shell)
+    if client := _client(own):
+        return DockerEngine(client, {}, None, shell)
+    if not os.environ.get("DOCKER_HOST") and (client := _client(private.host)):
+        return DockerEngine(client, private.environment, "host", shell)
+    raise EngineOrNetworkError(
+        Fault(
+            place="Docker engine",
+            cause=f"none answers at {own or 'its default socket'}",
+            fix="Start Docker, or run `make engine` (Debian, as root) for a private one",
+        )
+    )
+
+
+def _own_host(shell: Shell) -> str | None:
+    """Where the user's `docker` goes: DOCKER_HOST, else the current context's endpoint."""
+    if host := os.environ.get("DOCKER_HOST"):
+        return host
+    if not shutil.which("docker"):
+        return None
+    asked = shell.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+    return asked.out.strip() or None if asked.ok else None
+
+
+def _client(host: str | None) -> docker.DockerClient | None:
+    environment = {**os.environ, "DOCKER_HOST": host} if host else dict(os.environ)
+    try:
+        client = docker.from_env(environment=environment, timeout=_API_SECONDS)
+        client.ping()
+    except (docker.errors.DockerException, requests.RequestException, OSError):
+        return None
+    return client
+
+
+def _no_buildx() -> Fault:
+    return Fault(
+        place="docker buildx",
+        cause="there is no `docker` client with buildx on the path",
+        fix="Install it: the package docker-buildx of Debian, or docker-buildx-plugin of Docker",
+    )
+
+
+def _not_started(tag: str, cause: str, *, gpus: bool) -> Fault:
+    fix = "Install the NVIDIA driver and the NVIDIA Container Toolkit, or leave out --gpus"
+    return Fault(
+        place=tag,
+        cause=f"the container does not start: {cause}",
+        fix=fix if gpus else "See `docker info`",
+    )

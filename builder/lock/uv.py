@@ -1,0 +1,194 @@
+"""Asking uv: which files satisfy these demands, as of a day."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from builder.errors import CannotResolveError, EngineOrNetworkError, Fault
+from builder.shell import SYSTEM, Finished, Shell
+from builder.wheels.network import ca_bundle
+
+NETWORK_FAILED = re.compile(r"Failed to fetch|error sending request|dns error|Could not connect|timed out")
+NO_SOLUTION = re.compile(r"No solution found|requirements are unsatisfiable|has no wheels")
+YANKED = re.compile(r"warning: `(?P<package>[^`]+)` is yanked(?: \(reason: \"(?P<reason>[^\"]*)\"\))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What uv is asked.
+
+    Attributes:
+        requirements: What to install, as PEP 508 writes it.
+        constraints: Limits on what others bring.
+        overrides: What replaces others' demands.
+        as_of: The last day of the index that counts, in UTC.
+        python: The Python to resolve for, `3.11`.
+        glibc: The newest C library that a wheel may ask for, `2.36`.
+        index: The address of an extra index, or None.
+        alone: Whether to leave out what the requirements themselves require.
+    """
+
+    requirements: tuple[str, ...]
+    as_of: date
+    python: str
+    glibc: str
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    index: str | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A file that the index offers for a resolved package.
+
+    Attributes:
+        file: Its name.
+        url: Its address; it is used now and never written down.
+        sha256: Its hash, in hex.
+        size: Its size in bytes.
+    """
+
+    file: str
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A package that uv chose, with the files it has for our platform."""
+
+    name: str
+    version: str
+    wheels: tuple[Candidate, ...]
+    source: Candidate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """uv found no solution.
+
+    Attributes:
+        trace: What uv said.
+    """
+
+    trace: str
+
+
+def ask(question: Question, place: str, shell: Shell = SYSTEM) -> tuple[Resolved, ...] | Refusal:
+    """What satisfies the question; the packages are sorted by name.
+
+    Raises:
+        CannotResolveError: A chosen version was yanked, or uv failed in a way we do not know.
+        EngineOrNetworkError: The index cannot be reached.
+    """
+    with tempfile.TemporaryDirectory(prefix="cuvee-lock-") as scratch:
+        answer = Path(scratch) / "pylock.toml"
+        done = shell.run(
+            _argv(question, Path(scratch), answer),
+            cwd=Path(scratch),  # so that uv meets no project's settings, only the host's
+            env=_environment(),
+            stdin="\n".join(question.requirements),
+        )
+        if done.ok:
+            _refuse_yanked(done, place)
+            return _read(answer.read_text(encoding="utf-8"))
+    if NO_SOLUTION.search(done.err):
+        return Refusal(trace=done.err)
+    if NETWORK_FAILED.search(done.err):
+        raise EngineOrNetworkError(_unreachable(done, place))
+    raise CannotResolveError(
+        Fault(
+            place=place,
+            cause=f"uv failed: {_gist(done.err)}",
+            fix="See the demands of this row in the matrix",
+        )
+    )
+
+
+def _argv(question: Question, scratch: Path, answer: Path) -> list[str]:
+    # A bare date means the end of the day in the local time zone: say the zone, so that all machines agree.
+    midnight = f"{question.as_of + timedelta(days=1)}T00:00:00Z"
+    argv = [
+        str(Path(sys.executable).with_name("uv")), "pip", "compile", "-",
+        "--format", "pylock.toml", "--output-file", str(answer),
+        "--exclude-newer", midnight,
+        "--python-version", question.python,
+        "--python-platform", f"x86_64-manylinux_{question.glibc.replace('.', '_')}",
+        "--no-header", "--no-annotate", "--color", "never", "--no-progress",
+    ]  # fmt: skip
+    for option, lines in (("--constraints", question.constraints), ("--overrides", question.overrides)):
+        if lines:
+            file = scratch / f"{option.strip('-')}.txt"
+            file.write_text("\n".join(lines), encoding="utf-8")
+            argv += [option, str(file)]
+    if question.index:
+        argv += ["--extra-index-url", question.index, "--index-strategy", "unsafe-best-match"]
+    return [*argv, "--no-deps"] if question.alone else argv
+
+
+def _environment() -> dict[str, str]:
+    bundle = ca_bundle()
+    never = {"UV_PYTHON_DOWNLOADS": "never"}  # resolving for a Python does not need that Python
+    return {**never, "SSL_CERT_FILE": str(bundle)} if bundle else never
+
+
+def _read(text: str) -> tuple[Resolved, ...]:
+    packages = (_resolved(entry) for entry in tomllib.loads(text).get("packages", ()))
+    return tuple(sorted(packages, key=lambda package: package.name))
+
+
+def _resolved(entry: dict[str, Any]) -> Resolved:
+    source = entry.get("sdist")
+    return Resolved(
+        name=entry["name"],
+        version=entry["version"],
+        wheels=tuple(_candidate(wheel) for wheel in entry.get("wheels", ())),
+        source=_candidate(source) if source else None,
+    )
+
+
+def _candidate(entry: dict[str, Any]) -> Candidate:
+    return Candidate(
+        file=unquote(PurePosixPath(urlsplit(entry["url"]).path).name),
+        url=entry["url"],
+        sha256=entry["hashes"]["sha256"],
+        size=entry["size"],
+    )
+
+
+def _refuse_yanked(done: Finished, place: str) -> None:
+    faults = [
+        Fault(
+            place=place,
+            cause=f"{match['package']} was yanked from the index"
+            + (f": {match['reason']}" if match["reason"] else ""),
+            fix="Demand another version of it",
+        )
+        for match in YANKED.finditer(done.err)
+    ]
+    if faults:
+        raise CannotResolveError(*faults)
+
+
+def _unreachable(done: Finished, place: str) -> Fault:
+    return Fault(
+        place=place,
+        cause=f"the package index cannot be reached: {_gist(done.err)}; nothing was changed",
+        fix="Check the network, the proxy and the certificates (SSL_CERT_FILE), and try again",
+    )
+
+
+def _gist(trace: str) -> str:
+    """The innermost cause: uv prints the chain from the outside in, a cause a line."""
+    causes = re.findall(r"^(?:error|\s+cause): (.+)$", trace, re.MULTILINE)
+    return causes[-1].rstrip(".") if causes else trace.strip()[-200:] or "it said nothing"

@@ -1,0 +1,134 @@
+"""The stages, in order: each takes what the one before it made, and nothing reaches back.
+
+    matrix.yaml ─▶ Row ─▶ Lock ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence
+                rows    lock    plan   render   build    test
+
+`rows`, `plan` and `render` are pure but for reading and writing the project's files; `lock` asks the package index,
+`build` and `test` use the Docker engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from builder import matrix
+from builder.engines import base, buildkit
+from builder.engines.docker import DockerEngine, Image
+from builder.errors import BadInputError, CheckFailedError, Fault
+from builder.lock import record
+from builder.lock.record import Lock
+from builder.lock.resolve import resolve
+from builder.matrix import Row
+from builder.plan import Plan
+from builder.plan import plan as plan_image
+from builder.project import Project, differing, write
+from builder.render.dockerfile import dockerfile
+from builder.render.requirements import requirements
+from builder.verify.evidence import Evidence
+from builder.verify.suite import prove
+
+Say = Callable[[str], None]
+
+
+def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
+    """matrix.yaml ─▶ rows: those asked for, or all."""
+    return matrix.load(project.matrix).select(ids)
+
+
+def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
+    """Row ─▶ lock: the one that is there if the row has not moved on, else a new one, written with its files."""
+    present = _present_lock(project, row)
+    if present and not again and present.fingerprint == row.fingerprint():
+        return present
+    say(f"{row.id}: resolving as of {row.as_of}")
+    fresh = resolve(row, present)
+    folder = project.image(row.id)
+    texts = _lock_files(row, fresh)
+    for stale in {path.name for path in folder.glob("requirements*.txt")} - texts.keys():
+        (folder / stale).unlink()
+    for name, text in texts.items():
+        write(folder / name, text)
+    return fresh
+
+
+def check_lock(project: Project, row: Row) -> None:
+    """Row ─▶ lock, without doing it: see that nothing would change.
+
+    Raises:
+        CheckFailedError: The matrix has moved on since the lock, or its files were edited.
+    """
+    present = record.read(project.image(row.id) / record.FILE)
+    if present.fingerprint != row.fingerprint():
+        cause, names = "the matrix has moved on since it was locked", (record.FILE,)
+    else:
+        cause, names = "it is not what `cuvee lock` writes", _differing(project, row, _lock_files(row, present))
+    _refuse(project, row, names, cause, "lock")
+
+
+def plan(project: Project, row: Row) -> Plan:
+    """Lock ─▶ plan: the layers of the row's image, before anything is built."""
+    return plan_image(row, record.read(project.image(row.id) / record.FILE))
+
+
+def render(project: Project, row: Row) -> tuple[str, ...]:
+    """Plan ─▶ files: write the row's Dockerfile and what it copies; returns the names of those that changed."""
+    texts = dockerfile(plan(project, row))
+    return tuple(name for name, text in texts.items() if write(project.image(row.id) / name, text))
+
+
+def check_render(project: Project, row: Row) -> None:
+    """Plan ─▶ files, without writing.
+
+    Raises:
+        CheckFailedError: A file differs from what `cuvee render` writes.
+    """
+    names = _differing(project, row, dockerfile(plan(project, row)))
+    _refuse(project, row, names, "it is not what `cuvee render` writes", "render")
+
+
+def build(project: Project, row: Row, engine: DockerEngine, say: Say) -> Image:
+    """Files ─▶ image."""
+    intended = plan(project, row)
+    labels = dict(intended.labels)
+    present = engine.image_id(intended.tag)
+    if not present or engine.image(intended.tag).labels.get("cuvee.lock") != labels["cuvee.lock"]:
+        buildkit.require_room(intended, engine)
+    on = base.provide(row.base, engine, say)
+    say(f"{row.id}: building on {on.origin}")
+    return buildkit.build(intended, project.image(row.id), on, engine, say)
+
+
+def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool = False) -> Evidence:
+    """Image ─▶ evidence: run the row's checks and write down what they found."""
+    locked = record.read(project.image(row.id) / record.FILE)
+    evidence = prove(project, row, locked, engine, say, gpus=gpus)
+    write(project.evidence(row.id), evidence.text())
+    return evidence
+
+
+def _present_lock(project: Project, row: Row) -> Lock | None:
+    path = project.image(row.id) / record.FILE
+    if not path.is_file():
+        return None
+    try:
+        return record.read(path)
+    except BadInputError:
+        return None  # a broken lock is replaced
+
+
+def _lock_files(row: Row, locked: Lock) -> dict[str, str]:
+    return {record.FILE: locked.text(), **requirements(locked, plan_image(row, locked))}
+
+
+def _differing(project: Project, row: Row, texts: dict[str, str]) -> tuple[str, ...]:
+    return differing(project.image(row.id), texts)
+
+
+def _refuse(project: Project, row: Row, names: Sequence[str], cause: str, command: str) -> None:
+    folder = project.image(row.id).relative_to(project.root)
+    faults = [
+        Fault(place=f"{folder}/{name}", cause=cause, fix=f"Run `cuvee {command} {row.id}` and commit the result")
+        for name in names
+    ]
+    if faults:
+        raise CheckFailedError(*faults)

@@ -1,0 +1,33 @@
+"""In a child: use cuDNN as far as it goes without a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, List
+
+from . import maps, rules
+
+if TYPE_CHECKING:
+    from .child import Say
+
+
+def act(arguments: List[str], say: Say) -> None:
+    """Call cuDNN's front library `arguments[0]`; say what each call returned and what is mapped then."""
+    use(arguments[0], say)
+    say({"cudnn": maps.cudnn_files(maps.own())})
+
+
+def use(front: str, say: Say) -> None:
+    """Make every call that `front` offers; each is announced first, since it may be the last."""
+    library = ctypes.CDLL(front)
+    for call in rules.CUDNN_CALLS:
+        if hasattr(library, call.function):
+            say({"front": front, "call": call.function})
+            status = _made(library, call)
+            say({"front": front, "call": call.function, "status": status})
+
+
+def _made(library: ctypes.CDLL, call: rules.CudnnCall) -> int:
+    function = getattr(library, call.function)
+    descriptor = ctypes.c_void_p()
+    return int(function(ctypes.byref(descriptor)) if call.makes else function())

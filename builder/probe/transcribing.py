@@ -1,0 +1,91 @@
+"""In a child: transcribe speech with the environment's own programs, and show what did the work."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import time
+from typing import TYPE_CHECKING, Any, Callable, List, Tuple
+
+from .gpu import Driver
+
+if TYPE_CHECKING:
+    from .child import Say
+
+LEAST_DROP_MIB = 50
+"""The smallest Whisper takes more of a GPU than this; a GPU that nobody uses, nothing."""
+
+Transcriber = Callable[[str], str]
+
+
+class NotOnGpuError(Exception):
+    """Something transcribed, and it was not the GPU."""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command `transcribe` and the child's verb understand."""
+    parser.add_argument("audio", nargs="+", help="sound files")
+    parser.add_argument("--model", required=True, help="folder of a Whisper model in CTranslate2's format")
+    parser.add_argument("--with", dest="tool", choices=sorted(LOADERS), default="faster-whisper")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compute-type", default="default", help="int8, float16, …; CTranslate2's names")
+
+
+def act(words: List[str], say: Say) -> None:
+    """Transcribe, then say `texts`, `seconds`, and the `device` and `compute_type` that CTranslate2 used."""
+    parser = argparse.ArgumentParser()
+    arguments(parser)
+    options = parser.parse_args(words)
+    driver = Driver() if options.device == "cuda" else None
+    free = driver.free_mib() if driver else 0
+    started = time.monotonic()
+    transcribe, engine = LOADERS[options.tool](options.model, options.device, options.compute_type)
+    loaded = time.monotonic()
+    texts = [transcribe(audio) for audio in options.audio]
+    ended = time.monotonic()
+    say({"device": engine.device, "compute_type": engine.compute_type, "texts": texts})
+    say({"load_seconds": round(loaded - started, 2), "seconds": round(ended - loaded, 2)})
+    if driver:
+        say({"gpu_memory_mib": proven(driver, free)})
+
+
+def proven(driver: Driver, free_before: int) -> int:
+    """How many MiB of the GPU the loaded model takes; NotOnGpuError if that is no proof that it worked there."""
+    if not driver.in_use():
+        raise NotOnGpuError("this process has no context on the GPU: the work was done elsewhere")
+    drop = free_before - driver.free_mib()
+    if drop < LEAST_DROP_MIB:
+        raise NotOnGpuError("the GPU's free memory fell by {} MiB only: the model is not there".format(drop))
+    return drop
+
+
+def _faster_whisper(model: str, device: str, compute_type: str) -> Tuple[Transcriber, Any]:
+    """Without voice detection: it could decide that there is no speech, and the encoder would never run."""
+    module = importlib.import_module("faster_whisper")
+    whisper = module.WhisperModel(model, device=device, compute_type=compute_type, local_files_only=True)
+
+    def transcribe(audio: str) -> str:
+        segments, _ = whisper.transcribe(audio, vad_filter=False)
+        return joined(segment.text for segment in segments)
+
+    return transcribe, whisper.model
+
+
+def _whisperx(model: str, device: str, compute_type: str) -> Tuple[Transcriber, Any]:
+    """With its voice detection, which is pyannote on torch and comes in WhisperX's wheel."""
+    module = importlib.import_module("whisperx")
+    pipeline = module.load_model(model, device, compute_type=compute_type)
+
+    def transcribe(audio: str) -> str:
+        result = pipeline.transcribe(module.load_audio(audio), batch_size=4)
+        return joined(segment["text"] for segment in result["segments"])
+
+    return transcribe, pipeline.model.model
+
+
+def joined(pieces: Any) -> str:
+    """The pieces of a transcript as one line."""
+    return " ".join(piece.strip() for piece in pieces)
+
+
+LOADERS = {"faster-whisper": _faster_whisper, "whisperx": _whisperx}

@@ -1,0 +1,86 @@
+"""Where a project's files are, and how they are written."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.engines.private import PrivateEngine
+from builder.errors import BadInputError, Fault
+
+MATRIX = "matrix.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with a `matrix.yaml`.
+
+    Attributes:
+        root: That folder, as an absolute path.
+    """
+
+    root: Path
+
+    @property
+    def matrix(self) -> Path:
+        """What we want."""
+        return self.root / MATRIX
+
+    def image(self, row: str) -> Path:
+        """The build context of a row, `images/<row>`."""
+        return self.root / "images" / row
+
+    def evidence(self, row: str) -> Path:
+        """What was proven of a row, `evidence/<row>.json`."""
+        return self.root / "evidence" / f"{row}.json"
+
+    @property
+    def engine(self) -> PrivateEngine:
+        """The project's private engine, whether or not it is there."""
+        return PrivateEngine(self.root / ".engine")
+
+
+def find(start: Path) -> Project:
+    """The project that a folder belongs to: the nearest one upwards with a `matrix.yaml`.
+
+    Raises:
+        BadInputError: There is none.
+    """
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / MATRIX).is_file():
+            return Project(folder)
+    raise BadInputError(
+        Fault(place=str(start), cause=f"there is no {MATRIX} here or above", fix="Run cuvee in a checkout of it")
+    )
+
+
+def write(path: Path, text: str) -> bool:
+    """Write a file whole or not at all; returns whether it changed.
+
+    The text goes to a temporary file beside it first, so that neither Ctrl-C nor a full disk leaves half a file.
+    """
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return True
+
+
+def differing(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of files in a folder that are missing or hold another text."""
+    return tuple(
+        name
+        for name, text in texts.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    )

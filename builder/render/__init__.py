@@ -1,0 +1,1 @@
+"""From a row, its lock and its plan to the files of `images/<row>/`; pure, one module a target."""
