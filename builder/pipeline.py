@@ -3,13 +3,14 @@
     matrix.yaml ─▶ Row ─▶ Lock ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence
                 rows    lock    plan   render   build    test
 
-`rows`, `plan` and `render` are pure but for reading and writing the project's files; `lock` asks the package index,
-`build` and `test` use the Docker engine.
+`rows`, `plan` and `render` are pure but for reading and writing the project's files; `lock` asks the package
+index; `build` and `test` use the Docker engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from builder import matrix
 from builder.engines import base, buildkit
@@ -28,6 +29,7 @@ from builder.verify.evidence import Evidence
 from builder.verify.suite import prove
 
 Say = Callable[[str], None]
+SCHEMA = Path(__file__).with_name("matrix.schema.json")
 
 
 def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
@@ -36,7 +38,7 @@ def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
 
 
 def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
-    """Row ─▶ lock: the one that is there if the row has not moved on, else a new one, written with its files."""
+    """Row ─▶ lock: the present one if the row has not moved on, else a new one, written with its files."""
     present = _present_lock(project, row)
     if present and not again and present.fingerprint == row.fingerprint():
         return present
@@ -59,10 +61,9 @@ def check_lock(project: Project, row: Row) -> None:
     """
     present = record.read(project.image(row.id) / record.FILE)
     if present.fingerprint != row.fingerprint():
-        cause, names = "the matrix has moved on since it was locked", (record.FILE,)
-    else:
-        cause, names = "it is not what `cuvee lock` writes", _differing(project, row, _lock_files(row, present))
-    _refuse(project, row, names, cause, "lock")
+        _refuse(project, row, (record.FILE,), "the matrix has moved on since it was locked", "lock")
+    names = _differing(project, row, _lock_files(row, present))
+    _refuse(project, row, names, "it is not what `cuvee lock` writes", "lock")
 
 
 def plan(project: Project, row: Row) -> Plan:
@@ -70,8 +71,18 @@ def plan(project: Project, row: Row) -> Plan:
     return plan_image(row, record.read(project.image(row.id) / record.FILE))
 
 
+def intended(project: Project, row: Row) -> Plan:
+    """Lock ─▶ plan for a dry run.
+
+    Raises:
+        CheckFailedError: The lock is not the row's present one, so that a build would make another first.
+    """
+    check_lock(project, row)
+    return plan(project, row)
+
+
 def render(project: Project, row: Row) -> tuple[str, ...]:
-    """Plan ─▶ files: write the row's Dockerfile and what it copies; returns the names of those that changed."""
+    """Plan ─▶ files: write the row's Dockerfile and what it copies; returns the names of what changed."""
     texts = dockerfile(plan(project, row))
     return tuple(name for name, text in texts.items() if write(project.image(row.id) / name, text))
 
@@ -86,8 +97,26 @@ def check_render(project: Project, row: Row) -> None:
     _refuse(project, row, names, "it is not what `cuvee render` writes", "render")
 
 
-def build(project: Project, row: Row, engine: DockerEngine, say: Say) -> Image:
-    """Files ─▶ image."""
+def write_schema() -> bool:
+    """Write what editors know about `matrix.yaml`; returns whether it changed."""
+    return write(SCHEMA, matrix.schema())
+
+
+def check_schema() -> None:
+    """See that the JSON Schema is the model's.
+
+    Raises:
+        CheckFailedError: It is not.
+    """
+    if differing(SCHEMA.parent, {SCHEMA.name: matrix.schema()}):
+        cause = "it is not what `cuvee render` writes"
+        raise CheckFailedError(
+            Fault(place=str(SCHEMA.name), cause=cause, fix="Run `cuvee render` and commit it")
+        )
+
+
+def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose: bool = False) -> Image:
+    """Files ─▶ image; `verbose` says all that BuildKit does."""
     intended = plan(project, row)
     labels = dict(intended.labels)
     present = engine.image_id(intended.tag)
@@ -95,10 +124,10 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say) -> Image:
         buildkit.require_room(intended, engine)
     on = base.provide(row.base, engine, say)
     say(f"{row.id}: building on {on.origin}")
-    return buildkit.build(intended, project.image(row.id), on, engine, say)
+    return buildkit.build(intended, project.image(row.id), on, engine, say, verbose=verbose)
 
 
-def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool = False) -> Evidence:
+def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
     locked = record.read(project.image(row.id) / record.FILE)
     evidence = prove(project, row, locked, engine, say, gpus=gpus)
@@ -127,7 +156,9 @@ def _differing(project: Project, row: Row, texts: dict[str, str]) -> tuple[str, 
 def _refuse(project: Project, row: Row, names: Sequence[str], cause: str, command: str) -> None:
     folder = project.image(row.id).relative_to(project.root)
     faults = [
-        Fault(place=f"{folder}/{name}", cause=cause, fix=f"Run `cuvee {command} {row.id}` and commit the result")
+        Fault(
+            place=f"{folder}/{name}", cause=cause, fix=f"Run `cuvee {command} {row.id}` and commit the result"
+        )
         for name in names
     ]
     if faults:

@@ -53,14 +53,16 @@ def find(start: Path) -> Project:
         if (folder / MATRIX).is_file():
             return Project(folder)
     raise BadInputError(
-        Fault(place=str(start), cause=f"there is no {MATRIX} here or above", fix="Run cuvee in a checkout of it")
+        Fault(
+            place=str(start), cause=f"there is no {MATRIX} here or above", fix="Run cuvee in a checkout of it"
+        )
     )
 
 
 def write(path: Path, text: str) -> bool:
     """Write a file whole or not at all; returns whether it changed.
 
-    The text goes to a temporary file beside it first, so that neither Ctrl-C nor a full disk leaves half a file.
+    The text goes to a temporary file beside it first: neither Ctrl-C nor a full disk leaves half a file.
     """
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return False

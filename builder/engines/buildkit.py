@@ -57,7 +57,9 @@ def require_room(plan: Plan, engine: DockerEngine) -> None:
         )
 
 
-def build(plan: Plan, folder: Path, base: BaseImage, engine: DockerEngine, say: Say) -> Image:
+def build(  # noqa: PLR0913 - what, on what, where, and how loudly
+    plan: Plan, folder: Path, base: BaseImage, engine: DockerEngine, say: Say, *, verbose: bool = False
+) -> Image:
     """Build the image from its folder, and tag it.
 
     Args:
@@ -66,13 +68,21 @@ def build(plan: Plan, folder: Path, base: BaseImage, engine: DockerEngine, say: 
         base: What it starts from.
         engine: Where it is built.
         say: Told each step as it ends.
+        verbose: Say every line of BuildKit's instead.
 
     Raises:
         EngineOrNetworkError: The build failed; the step and its last words are in the cause.
     """
-    progress = Progress(plan, say)
+    progress = Progress(plan, (lambda _: None) if verbose else say)
+
+    def on_line(text: str) -> None:
+        progress.line(text)
+        if verbose:
+            say(text)
+
     with _secrets(plan) as secrets:
-        done = engine.buildx(arguments(plan, folder, base.reference, engine, secrets), progress.line)
+        words = arguments(plan, folder, base.reference, engine, secrets)
+        done = engine.buildx(words, on_line)
     if not done.ok:
         raise EngineOrNetworkError(progress.fault(done.out))
     return engine.image(plan.tag)

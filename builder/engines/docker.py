@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -43,15 +45,6 @@ class Image:
     size: int
     layers: int
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """A command that ended in a container."""
-
-    code: int
-    out: str
-    err: str
 
 
 class DockerEngine:
@@ -148,6 +141,10 @@ class DockerEngine:
                 container.remove(force=True)
         return len(left)
 
+    def prune_cache(self) -> int:
+        """Delete BuildKit's unused cache; returns the bytes freed."""
+        return int(self._client.api.prune_builds()["SpaceReclaimed"])
+
     def buildx(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> Finished:
         """Run `docker buildx build`.
 
@@ -197,6 +194,21 @@ class DockerEngine:
                 container.remove(force=True)
 
 
+def copy_in(container: Any, source: Path, folder: str) -> None:
+    """Copy a file or a folder of ours into a folder of a container, readable by everybody."""
+
+    def public(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.mode |= 0o755 if member.isdir() else 0o444
+        return member
+
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(source, arcname=source.name, filter=public)
+        archive.seek(0)
+        container.put_archive(folder, archive)
+
+
 def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
     """The engine to use: the user's own where it answers, else the private one where it runs.
 
@@ -215,6 +227,14 @@ def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
             fix="Start Docker, or run `make engine` (Debian, as root) for a private one",
         )
     )
+
+
+def reachable(private: PrivateEngine, shell: Shell = SYSTEM) -> str | None:
+    """Where an engine answers, the user's own or the private one; None where none does."""
+    own = _own_host(shell)
+    if _client(own):
+        return own or "its default socket"
+    return private.host if _client(private.host) else None
 
 
 def _own_host(shell: Shell) -> str | None:

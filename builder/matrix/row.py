@@ -249,6 +249,7 @@ class Row(_Entry):
                 yield self._requirement(f"{name}=={version}", name)
         for position, requirement in enumerate(self.requirements):
             yield self._requirement(requirement, "requirements", position)
+        yield self._requirement("pip")  # so that an image can be built on
         if self.ffmpeg == "static":
             yield self._requirement("imageio-ffmpeg", "ffmpeg")
         for text, reason in self.constraints.items():

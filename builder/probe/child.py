@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import traceback
 from typing import Any, Callable, Dict, List
 
 Say = Callable[[Dict[str, Any]], None]
@@ -30,8 +31,13 @@ def main(arguments: List[str]) -> int:
     def say(fact: Dict[str, Any]) -> None:
         os.write(report, (json.dumps(fact) + "\n").encode())
 
-    module = importlib.import_module("." + VERBS[arguments[0]], __package__)
-    module.act(arguments[1:], say)
+    try:
+        module = importlib.import_module("." + VERBS[arguments[0]], __package__)
+        module.act(arguments[1:], say)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the parent shall hear of it
+        traceback.print_exc()
+        say({"error": "{}: {}".format(type(error).__name__, error)})
+        return 1
     return 0
 
 
@@ -39,3 +45,8 @@ def facts(out: str) -> List[Dict[str, Any]]:
     """The facts in a child's output; a line that its death cut short is left out."""
     whole = [line for line in out.split("\n")[:-1] if line]
     return [json.loads(line) for line in whole]
+
+
+def merged(out: str) -> Dict[str, Any]:
+    """The facts in a child's output as one, later ones over earlier ones."""
+    return {key: value for fact in facts(out) for key, value in fact.items()}

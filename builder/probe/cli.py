@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from . import copies, cudnn, libraries, opened, orders, processes, transcribe, transcribing, versions
-from .child import facts
+from .child import merged
 from .finding import Finding, failed
 from .place import Place, here
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="probe", description="Looks at the environment of this Python.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="run checks; all of them unless some are named")
-    check.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CHECKS))
+    check.add_argument("names", nargs="*", type=_check_name, metavar="NAME", help=", ".join(CHECKS))
     check.add_argument("--expect", type=Path, metavar="FILE", help="what should be installed where, as JSON")
     check.add_argument(
         "--also",
@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     transcribing.arguments(speech)
     speech.set_defaults(run=lambda _, words: transcribe.run(words))
     return parser
+
+
+def _check_name(text: str) -> str:
+    if text not in CHECKS:
+        raise argparse.ArgumentTypeError("{!r} is none of {}".format(text, ", ".join(CHECKS)))
+    return text
 
 
 def _names(text: str) -> List[str]:
@@ -92,9 +98,10 @@ def _ended(name: str, place: Place, options: argparse.Namespace) -> Dict[str, An
 
 def _surroundings() -> Dict[str, Any]:
     done = processes.child(processes.Manner(GPU_TIMEOUT), "gpu")
-    gpu = {key: value for fact in facts(done.out) for key, value in fact.items()}
+    said = merged(done.out)
+    gpu = said if "gpu" in said else {"gpu": None, "gpu_reason": said.get("error", done.complaint)}
     return {
         "python": platform.python_version(),
         "glibc": (os.confstr("CS_GNU_LIBC_VERSION") or "").replace("glibc ", ""),
-        **(gpu or {"gpu": None, "gpu_reason": done.complaint}),
+        **gpu,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
 
 from . import elf, processes, rules
-from .child import facts
+from .child import merged
 from .finding import Finding, judged, skipped
 from .place import Place, matches
 from .processes import Manner
@@ -82,7 +82,7 @@ def judge(attempts: Sequence[Attempt]) -> Finding:
 
 def _attempt(place: Place, name: str) -> Attempt:
     done = processes.child(Manner(TIMEOUT, place.hide_cache), "open", name)
-    said = {key: value for fact in facts(done.out) for key, value in fact.items()}
+    said = merged(done.out)
     error = str(said.get("error") or ("" if "opened" in said else done.complaint))
     brought = [path for path in said.get("opened", []) if re.fullmatch(rules.CUDA_LIBRARY, Path(path).name)]
     return Attempt(name, brought, error)

@@ -24,23 +24,27 @@ def check(place: Place, modules: Sequence[str] = ()) -> Finding:
     if not chosen:
         return skipped("none of {} is installed".format(", ".join(rules.MODULES)))
     with tempfile.TemporaryDirectory(prefix="cuvee-probe-") as scratch:
-        how = manner(place, scratch)
+        how = manner(place, chosen, scratch)
         lists = processes.side_by_side(lambda first: _explore(how, chosen, first), chosen)
     return judge(chosen, [record for records in lists for record in records])
 
 
 def installed(place: Place) -> Order:
     """Those of the rules' modules that the environment has."""
-    return tuple(name for name in rules.MODULES if place.matching(name.replace(".", "/") + "/__init__.py"))
+    return tuple(name for name in rules.MODULES if place.matching(_folder(name) + "/__init__.py"))
 
 
-def manner(place: Place, scratch: str) -> Manner:
+def _folder(module: str) -> str:
+    return module.replace(".", "/")
+
+
+def manner(place: Place, modules: Order, scratch: str) -> Manner:
     """Imports made faster, and the environment left as it is.
 
     In an image without compiled modules, a user who may not write would compile all of them again for every
     import; a cache elsewhere is shared by all. Matplotlib's list of fonts likewise.
     """
-    compiled = any(place.matching("*/__pycache__/__init__.*.pyc"))
+    compiled = all(place.matching(_folder(name) + "/__pycache__/__init__.*.pyc") for name in modules)
     options = ("-B",) if compiled else ("-X", "pycache_prefix=" + scratch)
     return Manner(TIMEOUT, place.hide_cache, options, {"MPLCONFIGDIR": scratch})
 

@@ -7,7 +7,7 @@ import tempfile
 from typing import Any, Dict, List
 
 from . import processes
-from .child import facts
+from .child import merged
 from .processes import Done, Manner
 
 TIMEOUT = 1800.0
@@ -29,6 +29,8 @@ def environment(scratch: str) -> Dict[str, str]:
 
 def report(done: Done) -> Dict[str, Any]:
     """What the child said, and how it ended."""
-    said = {key: value for fact in facts(done.out) for key, value in fact.items()}
-    end = {"outcome": "failed" if done.code else "passed", "reason": done.complaint if done.code else ""}
-    return {**end, **said, **({"exit_code": done.code, "stderr": done.err} if done.code else {})}
+    said = merged(done.out)
+    if not done.code:
+        return {"outcome": "passed", "reason": "", **said}
+    reason = said.pop("error", done.complaint)
+    return {"outcome": "failed", "reason": reason, **said, "exit_code": done.code, "stderr": done.err}

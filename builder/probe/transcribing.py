@@ -43,8 +43,8 @@ def act(words: List[str], say: Say) -> None:
     loaded = time.monotonic()
     texts = [transcribe(audio) for audio in options.audio]
     ended = time.monotonic()
-    say({"device": engine.device, "compute_type": engine.compute_type, "texts": texts})
-    say({"load_seconds": round(loaded - started, 2), "seconds": round(ended - loaded, 2)})
+    say({"texts": texts, "seconds": round(ended - loaded, 2), "load_seconds": round(loaded - started, 2)})
+    say({"with": options.tool, "device": engine.device, "compute_type": engine.compute_type})
     if driver:
         say({"gpu_memory_mib": proven(driver, free)})
 
@@ -75,12 +75,15 @@ def _whisperx(model: str, device: str, compute_type: str) -> Tuple[Transcriber, 
     """With its voice detection, which is pyannote on torch and comes in WhisperX's wheel."""
     module = importlib.import_module("whisperx")
     pipeline = module.load_model(model, device, compute_type=compute_type)
+    engine = pipeline.model.model
+    # A model for English alone cannot detect languages, and WhisperX would ask it to.
+    language = None if engine.is_multilingual else "en"
 
     def transcribe(audio: str) -> str:
-        result = pipeline.transcribe(module.load_audio(audio), batch_size=4)
+        result = pipeline.transcribe(module.load_audio(audio), batch_size=4, language=language)
         return joined(segment["text"] for segment in result["segments"])
 
-    return transcribe, pipeline.model.model
+    return transcribe, engine
 
 
 def joined(pieces: Any) -> str:

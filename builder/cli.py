@@ -1,0 +1,302 @@
+"""The command line: one command a stage, in the order of the stages. Parse, call, print.
+
+What a command needs is imported inside it: `cuvee --help` must not wait for the Docker SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder.errors import CheckFailedError, CuveeError, Fault
+
+if TYPE_CHECKING:
+    from builder.project import Project
+
+INTERRUPTED = 130
+
+
+class Stages(click.Group):
+    """A group that lists its commands in the order of the stages, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands as they were added."""
+        del ctx
+        return list(self.commands)
+
+
+def say(text: str) -> None:
+    """Tell a person something; standard output is for data."""
+    click.echo(text, err=True)
+
+
+def main() -> None:
+    """Run the command line, and end with the exit code of what went wrong."""
+    try:
+        cli.main(standalone_mode=False)
+    except CuveeError as error:
+        for fault in error.faults:
+            say(str(fault))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted; nothing half-made is left behind")
+        sys.exit(INTERRUPTED)
+
+
+rows_argument = click.argument("rows", nargs=-1, metavar="[ROW]...")
+some_rows_argument = click.argument("rows", nargs=-1, required=True, metavar="ROW...")
+
+
+@click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cuvee")
+@click.option(
+    "-C",
+    "--project",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=".",
+    help="The folder with matrix.yaml, or one below it.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Echo every command that is started, and all it says.")
+@click.pass_context
+def cli(ctx: click.Context, folder: Path, verbose: bool) -> None:
+    """Reproducible, proven CUDA environments for speech.
+
+    Exit codes: 0 done, 1 a check failed, 2 bad input, 3 nothing selected, 4 cannot resolve, 5 the engine or
+    the network failed.
+    """
+    ctx.obj = Context(folder, verbose=verbose)
+
+
+class Context:
+    """What all commands share."""
+
+    def __init__(self, folder: Path, *, verbose: bool) -> None:
+        self._folder = folder
+        self.verbose = verbose
+
+    @property
+    def project(self) -> Project:
+        """The project that the command works in."""
+        from builder.project import find
+
+        return find(self._folder)
+
+    def engine(self) -> Any:
+        """The Docker engine to use."""
+        from builder.engines.docker import connect
+        from builder.shell import SystemShell
+
+        return connect(self.project.engine, SystemShell(echo=self.verbose))
+
+
+@cli.command("list")
+@rows_argument
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a row.")
+@click.pass_obj
+def list_rows(context: Context, rows: tuple[str, ...], as_json: bool) -> None:
+    """Show the rows of the matrix, their locks and what is proven of them."""
+    from rich.console import Console
+
+    from builder.report.state import listed
+    from builder.report.tables import listing
+
+    found = listed(context.project, rows)
+    if as_json:
+        click.echo(json.dumps([row.to_json() for row in found], indent=1))
+    else:
+        Console().print(listing(found))
+
+
+@cli.command()
+@rows_argument
+@click.option("--check", is_flag=True, help="Change nothing; fail if a lock is not the matrix's any more.")
+@click.pass_obj
+def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
+    """Resolve rows as of their day, and write their locks."""
+    from builder import pipeline
+
+    project = context.project
+    if check:
+        _all(pipeline.check_lock, project, rows)
+        return
+    for row in pipeline.rows(project, rows):
+        locked = pipeline.lock(project, row, say, again=True)
+        say(f"{row.id}: {sum(1 for _ in locked.packages())} packages, {locked.digest}")
+
+
+@cli.command()
+@rows_argument
+@click.option("--check", is_flag=True, help="Change nothing; fail if a file is not what would be written.")
+@click.pass_obj
+def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
+    """Write the Dockerfiles, and the JSON Schema of the matrix."""
+    from builder import pipeline
+
+    project = context.project
+    if check:
+        _all(pipeline.check_render, project, rows)
+        pipeline.check_schema()
+        return
+    for row in pipeline.rows(project, rows):
+        for name in pipeline.render(project, row):
+            say(f"images/{row.id}/{name} written")
+    pipeline.write_schema()
+
+
+@cli.command()
+@some_rows_argument
+@click.option("--test/--no-test", default=True, help="Prove the image when it is built (the default).")
+@click.option("--gpus", is_flag=True, help="Prove it on the GPU too; fails where there is none.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.pass_obj
+def build(context: Context, rows: tuple[str, ...], test: bool, gpus: bool, dry_run: bool) -> None:
+    """Lock if needed, render, build and prove the images of rows."""
+    from rich.console import Console
+
+    from builder import pipeline
+    from builder.report import tables
+
+    project = context.project
+    chosen = pipeline.rows(project, rows)
+    if dry_run:
+        for row in chosen:
+            Console().print(tables.planned(pipeline.intended(project, row)))
+        return
+    engine = context.engine()
+    evidence = []
+    for row in chosen:
+        pipeline.lock(project, row, say)
+        pipeline.render(project, row)
+        image = pipeline.build(project, row, engine, say, verbose=context.verbose)
+        say(f"{row.id}: built {image.tag}, {image.size / 1e9:.2f} GB, {image.layers} layers")
+        if test:
+            evidence.append(pipeline.test(project, row, engine, say, gpus=gpus))
+    if test:
+        Console().print(tables.built(evidence))
+        _require_all_hold(evidence)
+
+
+@cli.command()
+@rows_argument
+@click.option("--gpus", is_flag=True, help="Run the GPU checks too; they fail where there is no GPU.")
+@click.pass_obj
+def test(context: Context, rows: tuple[str, ...], gpus: bool) -> None:
+    """Prove the images of rows, and write the evidence."""
+    from rich.console import Console
+
+    from builder import pipeline
+    from builder.report import tables
+
+    project, engine = context.project, context.engine()
+    evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in pipeline.rows(project, rows)]
+    Console().print(tables.built(evidence))
+    _require_all_hold(evidence)
+
+
+@cli.command()
+@click.argument("row")
+@click.argument("audio", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder with a Whisper model in CTranslate2's format.",
+)
+@click.option("--gpus", is_flag=True, help="Use the GPU; fails where there is none.")
+@click.option("--with", "tool", type=click.Choice(["faster-whisper", "whisperx"]), default="faster-whisper")
+@click.option("--language", help="What is spoken, such as en; detected when not given.")
+@click.pass_obj
+def run(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context, row: str, audio: Path, model: Path, gpus: bool, tool: str, language: str | None
+) -> None:
+    """Transcribe AUDIO in the image of ROW, offline, and print the text."""
+    from builder import pipeline
+    from builder.verify.transcribe import transcribe
+
+    [chosen] = pipeline.rows(context.project, [row])
+    click.echo(transcribe(context.engine(), chosen, audio, model, gpus=gpus, tool=tool, language=language))
+
+
+@cli.command()
+@rows_argument
+@click.option("--cache", is_flag=True, help="Also delete BuildKit's cache, which other builds may use too.")
+@click.option("--store", is_flag=True, help="Also delete the wheels that locking and testing keep.")
+@click.pass_obj
+def clean(context: Context, rows: tuple[str, ...], cache: bool, store: bool) -> None:
+    """Delete the images of rows, and what killed tests left behind."""
+    from builder import pipeline
+    from builder.engines.clean import clean as sweep
+
+    sweep(context.engine(), pipeline.rows(context.project, rows), say, cache=cache, store=store)
+
+
+@cli.group()
+def engine() -> None:
+    """A private Docker engine from Debian's packages, for machines without one."""
+
+
+@engine.command()
+@click.pass_obj
+def start(context: Context) -> None:
+    """Start it, unless an engine of yours answers."""
+    from builder.engines import docker, private
+
+    own = docker.reachable(context.project.engine)
+    if own:
+        say(f"engine: using the one at {own}")
+        return
+    say("engine: none answers; unpacking a private one from Debian's packages into .engine (once, 310 MB)")
+    private.start(context.project.engine)
+    say(
+        f"engine: started at {context.project.engine.host}; nothing was installed into the system, "
+        "and `make engine-stop` ends it"
+    )
+
+
+@engine.command()
+@click.pass_obj
+def stop(context: Context) -> None:
+    """End it."""
+    from builder.engines import private
+
+    say("engine: ended" if private.stop(context.project.engine) else "engine: no private engine was running")
+
+
+def _all(check: Callable[[Project, Any], None], project: Project, ids: tuple[str, ...]) -> None:
+    """Run a check on every row, and tell all faults at once."""
+    from builder import pipeline
+
+    faults: list[Fault] = []
+    worst: CuveeError | None = None
+    for row in pipeline.rows(project, ids):
+        try:
+            check(project, row)
+        except CuveeError as error:
+            faults += error.faults
+            worst = error
+    if worst:
+        raise type(worst)(*faults)
+
+
+def _require_all_hold(evidence: list[Any]) -> None:
+    faults = [
+        Fault(
+            place=f"evidence/{one.row}.json",
+            cause=f"{check.name} failed: {check.reason}",
+            fix=f"Run `cuvee test {one.row}` after mending it",
+        )
+        for one in evidence
+        for check in one.checks
+        if check.outcome == "failed"
+    ]
+    if faults:
+        raise CheckFailedError(*faults)

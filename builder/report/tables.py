@@ -1,0 +1,92 @@
+"""Tables for people, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from rich import box
+from rich.table import Table
+
+from builder.plan import Plan
+from builder.verify.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A row as `cuvee list` shows it.
+
+    Attributes:
+        id: The row's id.
+        status: `good` or `known-bad`.
+        summary: What it is for.
+        cuda: Of its wheels.
+        cudnn: Of its environment, overlays included, or None.
+        torch: Its torch, or None.
+        ctranslate2: Its CTranslate2 as the matrix asks for it, or None.
+        lock: The lock's digest, or None where there is none or the matrix has moved on.
+        proven: `passed`, `failed`, or None where there is no evidence for this lock.
+    """
+
+    id: str
+    status: str
+    summary: str
+    cuda: str
+    cudnn: str | None
+    torch: str | None
+    ctranslate2: str | None
+    lock: str | None
+    proven: str | None
+
+    def to_json(self) -> dict[str, str | None]:
+        """A plain dict."""
+        return asdict(self)
+
+
+def listing(rows: Iterable[Listed]) -> Table:
+    """All rows, one a line."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("row", "status", "CUDA", "cuDNN", "torch", "CTranslate2", "evidence"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        state = (row.proven or "none yet") if row.lock else "stale lock"
+        optional = (row.cudnn or "-", row.torch or "-", row.ctranslate2 or "-")
+        table.add_row(row.id, row.status, row.cuda, *optional, state)
+    return table
+
+
+def planned(plan: Plan) -> Table:
+    """What a build would do: the layers in order, and what each downloads."""
+    table = Table(
+        title=f"{plan.tag}, on {plan.base_image}", box=box.SIMPLE, pad_edge=False, title_justify="left"
+    )
+    for title in ("layer", "packages", "MB to download", "where"):
+        table.add_column(title, justify="right" if title in ("packages", "MB to download") else "left")
+    for layer in plan.layers:
+        table.add_row(layer.name, str(len(layer.packages)), f"{layer.size / 1e6:.1f}", str(layer.prefix))
+    table.add_row(
+        "all", str(sum(len(layer.packages) for layer in plan.layers)), f"{plan.download / 1e6:.1f}", ""
+    )
+    return table
+
+
+def built(evidence: Sequence[Evidence]) -> Table:
+    """What was built and how it did: image, size, layers, checks, how to run it."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for title in ("image", "size", "layers", "checks", "run it"):
+        table.add_column(title, no_wrap=title != "run it")
+    for one in evidence:
+        image = one.image
+        table.add_row(
+            str(image["tag"]),
+            f"{int(image['bytes']) / 1e9:.2f} GB",
+            str(image["layers"]),
+            _checks(one),
+            f"cuvee run {one.row} AUDIO --model DIR" if one.status == "good" else "it is known to fail",
+        )
+    return table
+
+
+def _checks(evidence: Evidence) -> str:
+    counts = {outcome: evidence.count(outcome) for outcome in ("passed", "failed", "skipped")}
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)

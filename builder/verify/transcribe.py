@@ -1,0 +1,66 @@
+"""Transcribing a recording of the user's in the image of a row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from builder.engines.docker import DockerEngine, copy_in
+from builder.errors import EngineOrNetworkError, Fault
+from builder.matrix import Row
+from builder.plan import HOME
+
+PROBE = Path(__file__).parents[1] / "probe"
+
+
+def transcribe(  # noqa: PLR0913 - what, with what, and where
+    engine: DockerEngine,
+    row: Row,
+    audio: Path,
+    model: Path,
+    *,
+    gpus: bool = False,
+    tool: str = "faster-whisper",
+    language: str | None = None,
+) -> str:
+    """The text of a recording.
+
+    Args:
+        engine: Has the row's image; on this machine, because audio and model are mounted, not copied.
+        row: The row.
+        audio: The recording, in any format that the row's FFmpeg reads.
+        model: A folder with a Whisper model in CTranslate2's format.
+        gpus: Use the GPU, and fail where there is none.
+        tool: `faster-whisper` or `whisperx`.
+        language: What is spoken; detected when None.
+
+    Raises:
+        EngineOrNetworkError: There is no such image, or the transcription failed, with its last words.
+    """
+    heard, inside = f"/audio/{audio.name}", "/model"
+    binds = {audio.resolve(): heard, model.resolve(): inside}
+    words = [f"{HOME}/main/bin/python", "-I", "/tmp/probe", "transcribe", heard, "--model", inside]  # noqa: S108
+    words += ["--with", tool, *(["--language", language] if language else [])]
+    words += ["--device", "cuda" if gpus else "cpu"]
+    with engine.container(f"cuvee:{row.id}", gpus=gpus, binds=binds) as container:
+        copy_in(container, PROBE, "/tmp")  # noqa: S108 - inside the container
+        done = container.exec_run(words, demux=True)
+    answer = _answer(done.output[0])
+    if answer.get("outcome") != "passed":
+        raise EngineOrNetworkError(
+            Fault(
+                place=f"cuvee:{row.id}",
+                cause=f"the transcription failed: {answer.get('reason') or done.output}",
+                fix=f"Run `cuvee test {row.id}` to see whether the image is sound",
+            )
+        )
+    return "\n".join(answer["texts"])
+
+
+def _answer(output: bytes | None) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(output or b"{}")
+    except ValueError:
+        return {"reason": (output or b"").decode(errors="replace")}
+    return answer

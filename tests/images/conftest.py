@@ -1,0 +1,192 @@
+"""What every check of an image stands on: a container without a network, and the probe inside it.
+
+The probe runs as a user without rights or home, under an empty environment. `cuvee test` reads the report
+that is written here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+from builder import matrix
+from builder.engines.docker import DockerEngine, connect, copy_in
+from builder.lock import record
+from builder.lock.record import Lock
+from builder.matrix import Row
+from builder.plan import HOME, overlay_folder
+from builder.project import Project, find
+from builder.verify.samples import Samples, samples
+
+PROBE = Path(__file__).parents[2] / "builder" / "probe"
+NOBODY = "65534:65534"
+PYTHON = f"{HOME}/main/bin/python"
+PATH = f"{HOME}/main/bin:/usr/bin:/bin"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--row", required=True, help="the row whose image is checked")
+    parser.addoption("--gpus", action="store_true", help="run the GPU checks; without a GPU they fail")
+    parser.addoption("--report", type=Path, help="where to write the outcomes, as JSON")
+
+
+class Report:
+    """Collects outcomes and measurements, and writes them when the run ends."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.checks: list[dict[str, Any]] = []
+        self.measured: dict[str, Any] = {}
+        self.gpu: dict[str, Any] | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            entry = {"name": report.nodeid.rpartition("::")[2], "outcome": report.outcome}
+            self.checks.append({**entry, "seconds": round(report.duration, 2), "reason": _reason(report)})
+
+    def pytest_sessionfinish(self) -> None:
+        if self.path:
+            told = {"checks": self.checks, "measured": self.measured, "gpu": self.gpu}
+            self.path.write_text(json.dumps(told), encoding="utf-8")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message).splitlines()[0] if crash else ""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "known_bad: what must hold of rows that are known to fail")
+    config.addinivalue_line("markers", "any_row: what must hold of good and known-bad rows alike")
+    config.pluginmanager.register(Report(config.getoption("--report")), "cuvee-report")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Hold a known-bad row to its own claims; the others are not its claims, so they are not even skipped."""
+    bad = _row(config).status == "known-bad"
+    chosen = [
+        item
+        for item in items
+        if item.get_closest_marker("any_row") or bool(item.get_closest_marker("known_bad")) == bad
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def _row(config: pytest.Config) -> Row:
+    project = find(Path.cwd())
+    return matrix.load(project.matrix).select([config.getoption("--row")])[0]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probe inside the container."""
+
+    host: Any
+
+    def check(self, name: str, *options: str) -> dict[str, Any]:
+        """Run one check; its outcome, reason and details."""
+        answer = self._json("check", name, *options)
+        result: dict[str, Any] = answer["checks"][0]
+        return result
+
+    def surroundings(self) -> dict[str, Any]:
+        """Python, glibc and GPU, as seen from inside."""
+        return self._json("check", "copies")
+
+    def transcribe(self, *options: str) -> dict[str, Any]:
+        """Transcribe; what was said, and on what."""
+        return self._json("transcribe", *options)
+
+    def _json(self, *arguments: str) -> dict[str, Any]:
+        words = shlex.join(["env", "-i", f"PATH={PATH}", PYTHON, "-I", "/tmp/probe", *arguments])
+        done = self.host.run(words)
+        assert done.stdout, f"the probe said nothing: {done.stderr}"
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    return find(Path.cwd())
+
+
+@pytest.fixture(scope="session")
+def row(request: pytest.FixtureRequest) -> Row:
+    return _row(request.config)
+
+
+@pytest.fixture(scope="session")
+def lock(project: Project, row: Row) -> Lock:
+    return record.read(project.image(row.id) / record.FILE)
+
+
+@pytest.fixture(scope="session")
+def engine(project: Project) -> DockerEngine:
+    found = connect(project.engine)
+    os.environ.update(found.environment)  # testinfra starts the docker client by itself
+    return found
+
+
+@pytest.fixture(scope="session")
+def speech() -> Samples:
+    return samples()
+
+
+@pytest.fixture(scope="session")
+def gpus(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--gpus"))
+
+
+@pytest.fixture(scope="session")
+def container(engine: DockerEngine, row: Row, gpus: bool) -> Iterator[Any]:
+    with engine.container(f"cuvee:{row.id}", gpus=gpus) as running:
+        copy_in(running, PROBE, "/tmp")
+        yield running
+
+
+@pytest.fixture(scope="session")
+def host(container: Any) -> Any:
+    """The container, as a user without rights."""
+    return testinfra.get_host(f"docker://{NOBODY}@{container.id}")
+
+
+@pytest.fixture(scope="session")
+def root(container: Any) -> Any:
+    """The container, as root."""
+    return testinfra.get_host(f"docker://{container.id}")
+
+
+@pytest.fixture(scope="session")
+def probe(host: Any) -> Probe:
+    return Probe(host)
+
+
+@pytest.fixture(scope="session")
+def report(request: pytest.FixtureRequest) -> Report:
+    found: Any = request.config.pluginmanager.get_plugin("cuvee-report")
+    plugin: Report = found
+    return plugin
+
+
+@pytest.fixture(scope="session")
+def expectation(lock: Lock) -> dict[str, Any]:
+    """What the lock says is installed, as the probe reads it."""
+
+    def part(environment: record.Environment, prefix: str) -> dict[str, Any]:
+        return {"prefix": prefix, "packages": {found.name: found.version for found in environment.packages}}
+
+    return {
+        "environments": {found.name: part(found, f"{HOME}/{found.name}") for found in lock.environments},
+        "overlays": {found.name: part(found, str(overlay_folder(found.name))) for found in lock.overlays},
+    }

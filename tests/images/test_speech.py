@@ -1,0 +1,96 @@
+"""The image transcribes real speech, offline, and on a GPU where there is one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jiwer
+import pytest
+
+from builder.engines.docker import copy_in
+from builder.lock.record import Lock
+from builder.verify.samples import Samples
+
+HIGHEST_WORD_ERROR_RATE = 0.1
+"""Whisper tiny makes no error on these recordings; a broken decoder makes nothing but errors."""
+
+CPU = ("--device", "cpu", "--compute-type", "int8")
+GPU = ("--device", "cuda", "--compute-type", "float16")
+TOOLS = ("faster-whisper", "whisperx")
+
+
+def word_error_rate(spoken: Sequence[str], heard: Sequence[str]) -> float:
+    """Errors per spoken word, case and punctuation aside."""
+
+    def plain(texts: Sequence[str]) -> list[str]:
+        return [re.sub(r"[^\w\s]", "", text).lower() for text in texts]
+
+    return float(jiwer.wer(plain(spoken), plain(heard)))
+
+
+@pytest.fixture(scope="session")
+def recordings(container: Any, speech: Samples) -> list[str]:
+    for utterance in speech.utterances:
+        copy_in(container, utterance.audio, "/tmp")
+    copy_in(container, speech.model, "/tmp")
+    return [f"/tmp/{utterance.audio.name}" for utterance in speech.utterances]
+
+
+@pytest.fixture(params=TOOLS)
+def tool(request: pytest.FixtureRequest, lock: Lock) -> str:
+    name: str = request.param
+    if not lock.main.package(name):
+        pytest.skip(f"the row has no {name}")
+    return name
+
+
+def transcribe(probe: Any, recordings: list[str], tool: str, *options: str) -> dict[str, Any]:
+    model = ("--model", "/tmp/model", "--language", "en")
+    answer: dict[str, Any] = probe.transcribe(*recordings, *model, "--with", tool, *options)
+    return answer
+
+
+def test_it_hears_what_is_said(
+    probe: Any, recordings: list[str], tool: str, speech: Samples, report: Any
+) -> None:
+    heard = transcribe(probe, recordings, tool, *CPU)
+    assert heard["outcome"] == "passed", heard["reason"]
+    rate = word_error_rate([utterance.text for utterance in speech.utterances], heard["texts"])
+    report.measured[f"{tool} cpu"] = {"word_error_rate": round(rate, 3), "seconds": heard["seconds"]}
+    assert rate <= HIGHEST_WORD_ERROR_RATE
+
+
+def test_a_wrong_transcript_has_a_high_word_error_rate(speech: Samples) -> None:
+    spoken = [utterance.text for utterance in speech.utterances]
+    assert word_error_rate(spoken, spoken[1:] + spoken[:1]) > HIGHEST_WORD_ERROR_RATE
+
+
+def test_it_fails_rather_than_falls_back_when_the_gpu_is_hidden(
+    probe: Any, recordings: list[str], tool: str, gpus: bool
+) -> None:
+    if gpus:
+        pytest.skip("there is a GPU; test_the_gpu_does_the_work shows that it is used")
+    heard = transcribe(probe, recordings, tool, *GPU)
+    assert heard["outcome"] == "failed"
+    assert not heard.get("texts")
+
+
+def test_the_gpu_does_the_work(
+    probe: Any, recordings: list[str], tool: str, speech: Samples, report: Any, gpus: bool
+) -> None:
+    if not gpus:
+        pytest.skip("no GPU was asked for: run `cuvee test ROW --gpus` on a machine that has one")
+    report.gpu = probe.surroundings()["gpu"]
+    assert report.gpu, "--gpus was given, and there is no GPU in the container"
+    heard = transcribe(probe, recordings, tool, *GPU)
+    assert heard["outcome"] == "passed", heard["reason"]
+    assert heard["device"] == "cuda"
+    rate = word_error_rate([utterance.text for utterance in speech.utterances], heard["texts"])
+    report.measured[f"{tool} gpu"] = {
+        "word_error_rate": round(rate, 3),
+        "seconds": heard["seconds"],
+        "memory_mib": heard["gpu_memory_mib"],
+    }
+    assert rate <= HIGHEST_WORD_ERROR_RATE
