@@ -138,18 +138,19 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
 @click.option("--check", is_flag=True, help="Change nothing; fail if a file is not what would be written.")
 @click.pass_obj
 def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
-    """Write the Dockerfiles, and the JSON Schema of the matrix."""
+    """Write the Dockerfiles, the README's tables and the JSON Schema of the matrix."""
     from builder import pipeline
 
     project = context.project
     if check:
         _all(pipeline.check_render, project, rows)
-        pipeline.check_schema()
+        pipeline.check_shared(project)
         return
     for row in pipeline.rows(project, rows):
         for name in pipeline.render(project, row):
             say(f"images/{row.id}/{name} written")
-    pipeline.write_schema()
+    for name in pipeline.render_shared(project):
+        say(f"{name} written")
 
 
 @cli.command()

@@ -24,7 +24,11 @@ from builder.plan import Plan
 from builder.plan import plan as plan_image
 from builder.project import Project, differing, write
 from builder.render.dockerfile import dockerfile
+from builder.render.readme import readme
 from builder.render.requirements import requirements
+from builder.report import bench
+from builder.report.state import listed
+from builder.verify import evidence
 from builder.verify.evidence import Evidence
 from builder.verify.suite import prove
 
@@ -97,22 +101,28 @@ def check_render(project: Project, row: Row) -> None:
     _refuse(project, row, names, "it is not what `cuvee render` writes", "render")
 
 
-def write_schema() -> bool:
-    """Write what editors know about `matrix.yaml`; returns whether it changed."""
-    return write(SCHEMA, matrix.schema())
+def render_shared(project: Project) -> tuple[str, ...]:
+    """Rows and evidence ─▶ the files that belong to no single row; returns the names of what changed."""
+    return tuple(path.name for path, text in _shared(project).items() if write(path, text))
 
 
-def check_schema() -> None:
-    """See that the JSON Schema is the model's.
+def check_shared(project: Project) -> None:
+    """The same without writing.
 
     Raises:
-        CheckFailedError: It is not.
+        CheckFailedError: The JSON Schema or the README's tables are not what `cuvee render` writes.
     """
-    if differing(SCHEMA.parent, {SCHEMA.name: matrix.schema()}):
-        cause = "it is not what `cuvee render` writes"
-        raise CheckFailedError(
-            Fault(place=str(SCHEMA.name), cause=cause, fix="Run `cuvee render` and commit it")
+    faults = [
+        Fault(
+            place=path.name,
+            cause="it is not what `cuvee render` writes",
+            fix="Run `cuvee render` and commit it",
         )
+        for path, text in _shared(project).items()
+        if differing(path.parent, {path.name: text})
+    ]
+    if faults:
+        raise CheckFailedError(*faults)
 
 
 def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose: bool = False) -> Image:
@@ -130,9 +140,19 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose
 def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
     locked = record.read(project.image(row.id) / record.FILE)
-    evidence = prove(project, row, locked, engine, say, gpus=gpus)
-    write(project.evidence(row.id), evidence.text())
-    return evidence
+    found = prove(project, row, locked, engine, say, gpus=gpus)
+    write(project.evidence(row.id), found.text())
+    return found
+
+
+def _shared(project: Project) -> dict[Path, str]:
+    """The JSON Schema, and the README with its tables."""
+    rows = listed(project, ())
+    found = {row.id: evidence.read(project.evidence(row.id)) for row in rows if row.proven}
+    proofs = {row: proof for row, proof in found.items() if proof}
+    page = project.root / "README.md"
+    text = readme(page.read_text(encoding="utf-8"), rows, proofs, rows[0].id, bench.read(project.bench))
+    return {SCHEMA: matrix.schema(), page: text}
 
 
 def _present_lock(project: Project, row: Row) -> Lock | None:

@@ -38,6 +38,11 @@ class Project:
         return self.root / "evidence" / f"{row}.json"
 
     @property
+    def bench(self) -> Path:
+        """What `make bench` measured, `evidence/bench.json`."""
+        return self.root / "evidence" / "bench.json"
+
+    @property
     def engine(self) -> PrivateEngine:
         """The project's private engine, whether or not it is there."""
         return PrivateEngine(self.root / ".engine")
@@ -64,13 +69,13 @@ def write(path: Path, text: str) -> bool:
 
     The text goes to a temporary file beside it first: neither Ctrl-C nor a full disk leaves half a file.
     """
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    if _holds(path, text):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -81,8 +86,9 @@ def write(path: Path, text: str) -> bool:
 
 def differing(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
     """The names of files in a folder that are missing or hold another text."""
-    return tuple(
-        name
-        for name, text in texts.items()
-        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
-    )
+    return tuple(name for name, text in texts.items() if not _holds(folder / name, text))
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whether a file is that text, byte for byte: other line endings are another text."""
+    return path.is_file() and path.read_bytes() == text.encode()

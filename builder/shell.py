@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,9 @@ class SystemShell:
 
     A process shares our terminal's process group, so Ctrl-C reaches both; we wait for it to end before the
     interrupt goes on, so that nothing is left running behind the user's back.
+
+    Attributes:
+        echo: Whether each command, and what it says, is shown on standard error.
     """
 
     def __init__(self, *, echo: bool = False) -> None:
@@ -92,26 +99,35 @@ class SystemShell:
         on_line: Callable[[str], None] | None = None,
     ) -> Finished:
         """See `Shell.run`."""
-        if self.echo:
-            print("+", *argv, file=sys.stderr)  # noqa: T201 - talk goes to stderr
-        merged = {**os.environ, **(env or {})}
-        if on_line is not None:
-            return _streamed(argv, merged, cwd, on_line)
-        done = subprocess.run(
-            list(argv),
-            env=merged,
-            cwd=cwd,
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
-        return Finished(argv=tuple(argv), code=done.returncode, out=done.stdout, err=done.stderr)
+        self._show(f"+ {shlex.join(argv)}\n")
+        with (
+            _input(stdin) as source,
+            subprocess.Popen(
+                list(argv),
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if on_line else subprocess.PIPE,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            try:
+                with _deadline(process, timeout):
+                    if on_line:
+                        out, err = _streamed(process, on_line), ""
+                    else:
+                        out, err = process.communicate()
+                        self._show(out + err)
+            except BaseException:
+                _stop(process)
+                raise
+        return Finished(argv=tuple(argv), code=process.returncode, out=out, err=err)
 
     def spawn(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
         """See `Shell.spawn`."""
+        self._show(f"+ {shlex.join(argv)}\n")
         with log.open("ab") as output:
             daemon = subprocess.Popen(
                 list(argv),
@@ -125,30 +141,50 @@ class SystemShell:
         daemon.returncode = 0
         return daemon.pid
 
+    def _show(self, text: str) -> None:
+        if self.echo:
+            sys.stderr.write(text)
 
-def _streamed(
-    argv: Sequence[str], env: Mapping[str, str], cwd: Path | None, on_line: Callable[[str], None]
-) -> Finished:
+
+@contextmanager
+def _input(text: str | None) -> Iterator[IO[bytes] | int]:
+    """A process's standard input: the text, or nothing."""
+    if text is None:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[str], seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if late.is_set():
+        raise subprocess.TimeoutExpired(process.args, seconds)
+
+
+def _streamed(process: subprocess.Popen[str], on_line: Callable[[str], None]) -> str:
     lines: list[str] = []
-    with subprocess.Popen(
-        list(argv),
-        env=dict(env),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        bufsize=1,
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                lines.append(line)
-                on_line(line.rstrip("\n"))
-        except BaseException:
-            _stop(process)
-            raise
-    return Finished(argv=tuple(argv), code=process.returncode, out="".join(lines), err="")
+    for line in process.stdout or ():
+        lines.append(line)
+        on_line(line.rstrip("\n"))
+    return "".join(lines)
 
 
 def _stop(process: subprocess.Popen[str], grace: float = 20) -> None:

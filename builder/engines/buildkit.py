@@ -80,8 +80,8 @@ def build(  # noqa: PLR0913 - what, on what, where, and how loudly
         if verbose:
             say(text)
 
-    with _secrets(plan) as secrets:
-        words = arguments(plan, folder, base.reference, engine, secrets)
+    with secrets(plan) as lent:
+        words = arguments(plan, folder, base.reference, engine, lent)
         done = engine.buildx(words, on_line)
     if not done.ok:
         raise EngineOrNetworkError(progress.fault(done.out))
@@ -107,7 +107,7 @@ def arguments(plan: Plan, folder: Path, base: str, engine: DockerEngine, secrets
 
 
 @contextmanager
-def _secrets(plan: Plan) -> Iterator[list[str]]:
+def secrets(plan: Plan) -> Iterator[list[str]]:
     """What the host lends: its certificates, and its package index as shell exports; they enter no image."""
     secrets = [f"id=ca,src={bundle}"] if (bundle := ca_bundle()) else []
     exports = index_exports(plan)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from builder.shell import SYSTEM, Finished, Shell
 TEST_LABEL = "cuvee.test"
 _LONGEST_CONTAINER = 2 * 3600  # seconds; a test that was killed leaves none behind for longer
 _API_SECONDS = 120
+DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,10 @@ class DockerEngine:
         self.environment = dict(environment)
         self.build_network = build_network
         self.shell = shell
+
+    def close(self) -> None:
+        """Give its connections back."""
+        self._client.close()
 
     def describe(self) -> dict[str, str]:
         """What it is: its version, storage driver, system and architecture."""
@@ -133,9 +139,13 @@ class DockerEngine:
             return False
         return True
 
+    def test_containers(self) -> tuple[Any, ...]:
+        """The containers of tests, running or left behind by tests that were killed."""
+        return tuple(self._client.containers.list(all=True, filters={"label": TEST_LABEL}))
+
     def remove_test_containers(self) -> int:
         """Delete containers that killed tests left behind; returns how many."""
-        left = self._client.containers.list(all=True, filters={"label": TEST_LABEL})
+        left = self.test_containers()
         for container in left:
             with suppress(docker.errors.NotFound):
                 container.remove(force=True)
@@ -248,6 +258,8 @@ def _own_host(shell: Shell) -> str | None:
 
 
 def _client(host: str | None) -> docker.DockerClient | None:
+    if not _listens(host):
+        return None
     environment = {**os.environ, "DOCKER_HOST": host} if host else dict(os.environ)
     try:
         client = docker.from_env(environment=environment, timeout=_API_SECONDS)
@@ -255,6 +267,19 @@ def _client(host: str | None) -> docker.DockerClient | None:
     except (docker.errors.DockerException, requests.RequestException, OSError):
         return None
     return client
+
+
+def _listens(host: str | None) -> bool:
+    """Whether someone listens on a local socket; other addresses are only asked by the client itself."""
+    address = host or f"unix://{DEFAULT_SOCKET}"
+    if not address.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(address.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
 
 
 def _no_buildx() -> Fault:

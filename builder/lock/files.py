@@ -25,11 +25,14 @@ def best_wheel(package: Resolved, python: str, glibc: str) -> Candidate | None:
     """
     order = {tag: rank for rank, tag in enumerate(_tags(python, glibc))}
 
-    def rank(wheel: Candidate) -> int:
-        return min((order[tag] for tag in parse_wheel_filename(wheel.file)[3] if tag in order), default=-1)
+    def rank(wheel: Candidate) -> tuple[int, int, str]:
+        _, _, build, tags = parse_wheel_filename(wheel.file)
+        number, suffix = build or (-1, "")
+        # Among wheels with the same tag, the one that was built last wins.
+        return -min((order[tag] for tag in tags if tag in order), default=len(order)), number, suffix
 
-    fitting = [wheel for wheel in package.wheels if rank(wheel) >= 0]
-    return min(fitting, key=rank, default=None)
+    fitting = [wheel for wheel in package.wheels if -rank(wheel)[0] < len(order)]
+    return max(fitting, key=rank, default=None)
 
 
 @cache

@@ -114,7 +114,11 @@ def read(path: Path) -> Lock:
         return _from_json(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise BadInputError(_fault(path, "it does not exist")) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise BadInputError(_fault(path, f"it cannot be read: {error.strerror}")) from error
+    except KeyError as error:
+        raise BadInputError(_fault(path, f"it is not a lock: the key {error} is missing")) from error
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadInputError(_fault(path, f"it is not a lock: {error}")) from error
 
 
@@ -155,6 +159,8 @@ def _package_to_json(package: Package) -> dict[str, Any]:
 def _from_json(data: dict[str, Any]) -> Lock:
     if data.get("format") != FORMAT:
         raise ValueError(f"its format is {data.get('format')!r}, this cuvee reads {FORMAT}")
+    if not data["environments"]:
+        raise ValueError("it has no environment")
     return Lock(
         row=data["row"],
         fingerprint=data["fingerprint"],

@@ -62,9 +62,7 @@ def resolve(row: Row, previous: Lock | None = None, shell: Shell = SYSTEM) -> Lo
 
 def _blank(row: Row) -> Question:
     index = extra_index(row.index, row.place("index")) if row.index else None
-    return Question(
-        requirements=(), as_of=row.as_of, python=row.python, glibc=row.base.glibc, index=index
-    )
+    return Question(requirements=(), as_of=row.as_of, python=row.python, glibc=row.base.glibc, index=index)
 
 
 def _alone(question: Question) -> Question:
@@ -93,7 +91,7 @@ def _solve(demands: Sequence[Demand], blank: Question, row: Row, shell: Shell) -
     question = question_for(demands, blank)
     answer = put(question)
     if isinstance(answer, Refusal):
-        raise CannotResolveError(*explain(demands, question, answer.trace, put))
+        raise CannotResolveError(*explain(demands, question, put))
     return answer
 
 

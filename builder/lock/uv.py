@@ -8,16 +8,16 @@ import tempfile
 import tomllib
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from builder.errors import CannotResolveError, EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
-from builder.wheels.network import ca_bundle
+from builder.wheels.network import ca_bundle, file_name
 
 NETWORK_FAILED = re.compile(r"Failed to fetch|error sending request|dns error|Could not connect|timed out")
 NO_SOLUTION = re.compile(r"No solution found|requirements are unsatisfiable|has no wheels")
+LOCKED_OUT = re.compile(r"(\S+ was not found) in the package registry.*(401 Unauthorized|403 Forbidden)")
 YANKED = re.compile(r"warning: `(?P<package>[^`]+)` is yanked(?: \(reason: \"(?P<reason>[^\"]*)\"\))?")
 
 
@@ -102,17 +102,13 @@ def ask(question: Question, place: str, shell: Shell = SYSTEM) -> tuple[Resolved
         if done.ok:
             _refuse_yanked(done, place)
             return _read(answer.read_text(encoding="utf-8"))
+    if locked_out := LOCKED_OUT.search(" ".join(done.err.split())):
+        raise EngineOrNetworkError(_locked_out(locked_out, place))
     if NO_SOLUTION.search(done.err):
         return Refusal(trace=done.err)
     if NETWORK_FAILED.search(done.err):
         raise EngineOrNetworkError(_unreachable(done, place))
-    raise CannotResolveError(
-        Fault(
-            place=place,
-            cause=f"uv failed: {_gist(done.err)}",
-            fix="See the demands of this row in the matrix",
-        )
-    )
+    raise CannotResolveError(_failed(done, place))
 
 
 def _argv(question: Question, scratch: Path, answer: Path) -> list[str]:
@@ -158,12 +154,17 @@ def _resolved(entry: dict[str, Any]) -> Resolved:
 
 
 def _candidate(entry: dict[str, Any]) -> Candidate:
-    return Candidate(
-        file=unquote(PurePosixPath(urlsplit(entry["url"]).path).name),
-        url=entry["url"],
-        sha256=entry["hashes"]["sha256"],
-        size=entry["size"],
-    )
+    file = file_name(entry["url"])
+    try:
+        return Candidate(file=file, url=entry["url"], sha256=entry["hashes"]["sha256"], size=entry["size"])
+    except KeyError as error:
+        raise CannotResolveError(
+            Fault(
+                place=file,
+                cause=f"the index does not give its {error.args[0]}",
+                fix="Use an index that has the JSON API with sizes (PEP 700)",
+            )
+        ) from error
 
 
 def _refuse_yanked(done: Finished, place: str) -> None:
@@ -180,15 +181,33 @@ def _refuse_yanked(done: Finished, place: str) -> None:
         raise CannotResolveError(*faults)
 
 
+def _failed(done: Finished, place: str) -> Fault:
+    causes = _causes(done.err)
+    return Fault(
+        place=place,
+        cause=f"uv failed: {': '.join(dict.fromkeys((causes[0], causes[-1])))}",
+        fix="See the demands of this row in the matrix",
+    )
+
+
 def _unreachable(done: Finished, place: str) -> Fault:
     return Fault(
         place=place,
-        cause=f"the package index cannot be reached: {_gist(done.err)}; nothing was changed",
+        cause=f"the package index cannot be reached: {_causes(done.err)[-1]}; nothing was changed",
         fix="Check the network, the proxy and the certificates (SSL_CERT_FILE), and try again",
     )
 
 
-def _gist(trace: str) -> str:
-    """The innermost cause: uv prints the chain from the outside in, a cause a line."""
-    causes = re.findall(r"^(?:error|\s+cause): (.+)$", trace, re.MULTILINE)
-    return causes[-1].rstrip(".") if causes else trace.strip()[-200:] or "it said nothing"
+def _locked_out(match: re.Match[str], place: str) -> Fault:
+    return Fault(
+        place=place,
+        cause=f"{match[1]}, and a package index answered {match[2]}; nothing was changed",
+        fix="Check the index's credentials, and the package's name",
+    )
+
+
+def _causes(trace: str) -> list[str]:
+    """The chain of causes, from the outside in: uv prints a cause a line, after its warnings."""
+    error = re.split(r"^(?=error: )", trace, flags=re.MULTILINE)[-1]
+    causes = re.findall(r"^(?:error|\s+(?:cause|Caused by)): (.+)$", error, re.MULTILINE)
+    return [cause.rstrip(".") for cause in causes] or [trace.strip()[-200:] or "it said nothing"]

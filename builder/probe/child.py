@@ -36,9 +36,14 @@ def main(arguments: List[str]) -> int:
         module.act(arguments[1:], say)
     except Exception as error:  # noqa: BLE001 - whatever it was, the parent shall hear of it
         traceback.print_exc()
-        say({"error": "{}: {}".format(type(error).__name__, error)})
+        say({"error": described(error)})
         return 1
     return 0
+
+
+def described(error: BaseException) -> str:
+    """An exception as the last line of its traceback has it."""
+    return "{}: {}".format(type(error).__name__, error)
 
 
 def facts(out: str) -> List[Dict[str, Any]]:

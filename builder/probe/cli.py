@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 from . import copies, cudnn, libraries, opened, orders, processes, transcribe, transcribing, versions
-from .child import merged
+from .child import described, merged
 from .finding import Finding, failed
 from .place import Place, here
 
@@ -92,7 +92,7 @@ def _ended(name: str, place: Place, options: argparse.Namespace) -> Dict[str, An
     try:
         finding = CHECKS[name](place, options)
     except Exception as error:  # noqa: BLE001 - a check that breaks has not passed, and the others go on
-        finding = failed("the check itself broke: {!r}".format(error), traceback=traceback.format_exc())
+        finding = failed("the check itself broke: " + described(error), traceback=traceback.format_exc())
     return {"name": name, **finding._asdict(), "seconds": round(time.monotonic() - started, 2)}
 
 

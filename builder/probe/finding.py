@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Sequence
 
 
 class Finding(NamedTuple):
@@ -32,6 +32,12 @@ def failed(reason: str, **details: Any) -> Finding:
 def skipped(reason: str, **details: Any) -> Finding:
     """There was nothing to check, which is no pass."""
     return Finding("skipped", reason, details)
+
+
+def several(words: Sequence[str], most: int = 5) -> str:
+    """Faults as one line: some of them, and how many more there are. The details have them all."""
+    more = ["and {} more".format(len(words) - most)] if len(words) > most else []
+    return "; ".join([*words[:most], *more])
 
 
 def judged(fault: str, praise: str, **details: Any) -> Finding:

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 from . import calling, maps
@@ -53,11 +54,11 @@ def _use(steps: Steps, say: Say) -> None:
     """Use the fronts of cuDNN that are mapped, once in their order and once in the other."""
     fronts = maps.fronts(maps.own())
     for chosen in sorted({tuple(fronts), tuple(reversed(fronts))}):
-        _fork(lambda chosen=chosen: _leaf(steps, chosen, say), {"steps": steps, "used": chosen}, say)
+        _fork(partial(_leaf, steps, chosen, say), {"steps": steps, "used": chosen}, say)
 
 
 def _leaf(steps: Steps, fronts: Tuple[str, ...], say: Say) -> None:
-    calls = []  # type: List[Dict[str, Any]]
+    calls: List[Dict[str, Any]] = []
     for front in fronts:
         calling.use(front, calls.append)
     made = [call for call in calls if "status" in call]

@@ -33,9 +33,9 @@ def fronts(paths: Iterable[str]) -> List[str]:
 def cudnn_folders(paths: Iterable[str]) -> Dict[str, List[str]]:
     """The folders that cuDNN comes from, for each of its major versions.
 
-    CTranslate2's bundled front is left out: it lies in a folder of its own and only opens what lies elsewhere.
+    CTranslate2's bundled front is left out: it lies by itself and only opens what lies elsewhere.
     """
-    folders = {}  # type: Dict[str, Set[str]]
+    folders: Dict[str, Set[str]] = {}
     for path in paths:
         found = _CUDNN.fullmatch(posixpath.basename(path))
         if found and not found["hash"]:

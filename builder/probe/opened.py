@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence
 
-from . import elf, processes, rules
+from . import elf, maps, processes, rules
 from .child import merged
-from .finding import Finding, judged, skipped
+from .finding import Finding, judged, several, skipped
 from .place import Place, matches
 from .processes import Manner
 
@@ -36,10 +36,25 @@ def check(place: Place) -> Finding:
     if not binaries:
         return skipped("CTranslate2 is not installed")
     said = [found for found in map(elf.read, binaries) if found]
-    held = [name for path in binaries for name in elf.names_held(path)]
-    names = harvest(held, said)
-    attempts = processes.side_by_side(lambda name: _attempt(place, name), names)
-    return judge(attempts)
+    held = [
+        spelled
+        for path in binaries
+        for name in elf.names_held(path)
+        for spelled in spellings(path.name, name)
+    ]
+    attempts = processes.side_by_side(lambda name: _attempt(place, name), harvest(held, said))
+    return judge(list(attempts.values()))
+
+
+def spellings(holder: str, name: str) -> List[str]:
+    """The names under which the file called `holder` opens `name`.
+
+    cuDNN 9's front holds bare names and tries its own version first: `.so.9.1.0`, `.so.9.1`, `.so.9`, `.so`.
+    """
+    if not (maps.FRONT.fullmatch(holder) and name.endswith(".so")):
+        return [name]
+    numbers = holder.split(".so.")[1].split(".")
+    return [".".join([name, *numbers[:count]]) for count in range(len(numbers), -1, -1)]
 
 
 def harvest(held: Sequence[str], said: Sequence[elf.Elf]) -> List[str]:
@@ -52,11 +67,11 @@ def harvest(held: Sequence[str], said: Sequence[elf.Elf]) -> List[str]:
 
 
 def families(names: Sequence[str]) -> Dict[str, List[str]]:
-    """The spellings of each library: cuDNN 9 is tried as `.so.9.1.0`, `.so.9.1`, `.so.9` and `.so`."""
-    spellings = {}  # type: Dict[str, List[str]]
+    """The names of each library, however many there are."""
+    named: Dict[str, List[str]] = {}
     for name in names:
-        spellings.setdefault(name.split(".so")[0], []).append(name)
-    return spellings
+        named.setdefault(name.split(".so")[0], []).append(name)
+    return named
 
 
 def optional(name: str) -> str:
@@ -72,7 +87,7 @@ def judge(attempts: Sequence[Attempt]) -> Finding:
     missing = [group for group in groups.values() if all(known[name].error for name in group)]
     needed = [group for group in missing if not optional(group[0])]
     return judged(
-        "; ".join(known[group[0]].error for group in needed),
+        several([known[group[0]].error for group in needed]),
         "{} of {} libraries open".format(len(groups) - len(missing), len(groups)),
         opened={name: attempt.opened for name, attempt in known.items() if not attempt.error},
         failed={name: known[name].error for group in needed for name in group},

@@ -1,4 +1,4 @@
-"""Check `orders`: in whatever order the modules are imported, cuDNN works and each major comes from one place."""
+"""Check `orders`: however the imports are ordered, cuDNN works and each major of it comes from one folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import tempfile
 from typing import Any, Dict, List, Sequence, Tuple
 
-from . import maps, processes, rules
+from . import cudnn, maps, processes, rules
 from .child import facts
 from .finding import Finding, judged, skipped
 from .place import Place
@@ -25,8 +25,8 @@ def check(place: Place, modules: Sequence[str] = ()) -> Finding:
         return skipped("none of {} is installed".format(", ".join(rules.MODULES)))
     with tempfile.TemporaryDirectory(prefix="cuvee-probe-") as scratch:
         how = manner(place, chosen, scratch)
-        lists = processes.side_by_side(lambda first: _explore(how, chosen, first), chosen)
-    return judge(chosen, [record for records in lists for record in records])
+        found = processes.side_by_side(lambda first: _explore(how, chosen, first), chosen)
+    return judge(chosen, [record for records in found.values() for record in records])
 
 
 def installed(place: Place) -> Order:
@@ -62,7 +62,7 @@ def _explore(how: Manner, modules: Order, first: str) -> List[Record]:
 def covers(record: Record, order: Order) -> bool:
     """Whether `order` would have gone the way that `record` tells, at least until it ended."""
     steps = list(record["steps"])
-    there = set()  # type: set[str]
+    there: set[str] = set()
     for module in order:
         if module in there:
             continue
@@ -75,11 +75,16 @@ def covers(record: Record, order: Order) -> bool:
     return not steps
 
 
+def excused(record: Record) -> bool:
+    """Whether a run imported everything and then died in cuDNN because there is no driver here."""
+    return bool(record["code"]) and "used" in record and cudnn.wants_driver(record["stderr"])
+
+
 def fault(record: Record) -> str:
     """What is wrong with one run, or ""."""
     if record["code"]:
-        words = record["stderr"].strip().splitlines()[-1:] or ["no word"]
-        return "exit code {}: {}".format(record["code"], words[0])
+        words = processes.complaint(record["stderr"])
+        return "" if excused(record) else "exit code {}: {}".format(record["code"], words)
     bad = [
         "{} returned {}".format(call["call"], call["status"]) for call in record["calls"] if call["status"]
     ]
@@ -97,15 +102,17 @@ def judge(modules: Order, records: Sequence[Record]) -> Finding:
     verdicts = {order: _verdict(order, records) for order in itertools.permutations(modules)}
     faults = {", ".join(order): words for order, words in verdicts.items() if words}
     files = sorted({path for record in records for path in record.get("cudnn", [])})
+    early = sum(excused(record) for record in records)
     summary = "; ".join("{}: {}".format(order, words) for order, words in list(faults.items())[:1])
     return judged(
         "{} of {} orders fail, first {}".format(len(faults), len(verdicts), summary) if faults else "",
-        "{} orders work".format(len(verdicts)),
+        "{} orders work".format(len(verdicts)) + (", as far as they go without a driver" if early else ""),
         modules=list(modules),
         orders=len(verdicts),
-        runs=[[step[0] for step in record["steps"]] for record in records],
+        runs=list(dict.fromkeys(" > ".join(step[0] for step in record["steps"]) for record in records)),
         faults=faults,
         cudnn_folders=maps.cudnn_folders(files),
+        ended_for_want_of_driver=early,
     )
 
 

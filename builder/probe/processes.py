@@ -8,7 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, TypeVar
+from typing import Callable, Dict, Iterable, NamedTuple, Optional, Sequence, TypeVar
 
 from . import elf
 
@@ -34,9 +34,14 @@ class Done(NamedTuple):
 
     @property
     def complaint(self) -> str:
-        """The last line it wrote to standard error, which is where Python and cuDNN say what is wrong."""
-        lines = self.err.strip().splitlines()
-        return lines[-1] if lines else "exit code {}".format(self.code)
+        """What it died of, in its own words."""
+        return complaint(self.err) or "exit code {}".format(self.code)
+
+
+def complaint(words: str) -> str:
+    """What a process says it died of: an exception's last line; else two lines, for cuDNN 9 needs two."""
+    lines = words.strip().splitlines()
+    return "; ".join(lines[-1:] if "Traceback" in words else lines[-2:])
 
 
 def run(argv: Sequence[str], *, timeout: float, env: Optional[Dict[str, str]] = None) -> Done:
@@ -87,10 +92,11 @@ def loader() -> str:
     return own.interpreter
 
 
-def side_by_side(action: Callable[[Item], Result], items: Iterable[Item]) -> List[Result]:
-    """The results of `action` on each of `items`, in their order; several run at a time."""
+def side_by_side(action: Callable[[Item], Result], items: Iterable[Item]) -> Dict[Item, Result]:
+    """What `action` returns for each of `items`, in their order; several run at a time."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        return list(pool.map(action, items))
+        running = {item: pool.submit(action, item) for item in items}
+        return {item: future.result() for item, future in running.items()}
 
 
 def exit_code(returncode: int) -> int:

@@ -38,6 +38,18 @@ class After(NamedTuple):
 AFTER = (
     After("torchaudio/lib/*.so", "torch/lib/libtorch_python.so", "`import torchaudio` imports torch first"),
     After("torio/lib/*.so", "torch/lib/libtorch_python.so", "`import torio` imports torch first"),
+    After("torchvision/*.so", "torch/lib/libtorch_python.so", "`import torchvision` imports torch first"),
+    After("torchcodec/*.so", "torch/lib/libtorch_python.so", "`import torchcodec` imports torch first"),
+    After(
+        "nvidia/*/libcufile_rdma.so.*",
+        "nvidia/*/libcufile.so.*",
+        "libcufile opens it, as its part for remote storage",
+    ),
+    After(
+        "nvidia/cu13/lib/libcusolverMg.so.*",
+        "torch/lib/libtorch_python.so",
+        "CUDA 13's wheel gives it no RPATH; torch has loaded what it needs, and nothing here uses it",
+    ),
 )
 
 
@@ -55,26 +67,69 @@ class Waiver(NamedTuple):
     reason: str
 
 
+_RDMA = "libcufile's part for storage over InfiniBand, which only hosts with such a network have"
+_NVSHMEM = "a plugin of NVSHMEM for one kind of cluster; it opens those that it finds a network for"
+_TORIO = "torchaudio's FFmpeg integration, one build for each of FFmpeg 4, 5 and 6; it does without"
+
 UNRESOLVED = (
-    Waiver(
-        "torio/lib/*torio_ffmpeg?.so",
-        "libav*.so.*",
-        "torchaudio's FFmpeg integration, one build for each of FFmpeg 4, 5 and 6; none found, none used",
-    ),
+    Waiver("torio/lib/*torio_ffmpeg?.so", "libav*.so.*", _TORIO),
     Waiver(
         "torchaudio/lib/*torchaudio_sox.so",
         "libsox.so",
         "torchaudio's SoX integration; without libsox it offers its other backends",
     ),
+    Waiver("nvidia/*/libcufile_rdma.so.*", "libmlx5.so.*", _RDMA),
+    Waiver("nvidia/*/libcufile_rdma.so.*", "librdmacm.so.*", _RDMA),
+    Waiver("nvidia/*/libcufile_rdma.so.*", "libibverbs.so.*", _RDMA),
+    Waiver("nvidia/nvshmem/lib/nvshmem_bootstrap_mpi.so.*", "libmpi.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_bootstrap_pmix.so.*", "libpmix.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_bootstrap_shmem.so.*", "liboshmem.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_transport_ib*.so.*", "libmlx5.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_transport_libfabric.so.*", "libfabric.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_transport_ucx.so.*", "libuc[ps].so.*", _NVSHMEM),
 )
 """DT_NEEDED entries that may stay unresolved."""
+
+
+class Alternatives(NamedTuple):
+    """Builds of one thing of which one has to work.
+
+    Attributes:
+        files: A regular expression for the files; its group names the build.
+        reason: Why one is enough.
+    """
+
+    files: str
+    reason: str
+
+
+ALTERNATIVES = (
+    Alternatives(
+        r"torchcodec/libtorchcodec_[a-z_]+(\d+)\.so",
+        "torchcodec carries a build for each FFmpeg and takes the newest that loads",
+    ),
+)
+
+COPIES = (
+    Waiver(
+        "triton/backends/nvidia/lib/cupti/*",
+        "*",
+        "Triton's own CUPTI, opened by its profiler alone; a wheel has no links, so one file has three names",
+    ),
+    Waiver(
+        "torchvision.libs/libcudart.*",
+        "libcudart.so.*",
+        "torchvision's wheel bundles a CUDA runtime; several may serve one process",
+    ),
+)
+"""Files that may be second copies of a library, by path and soname."""
 
 OPTIONAL = {
     "libnccl.so.2": "for tensor parallelism, one model over several GPUs",
     "libmpi.so.40": "for tensor parallelism, one model over several GPUs",
-    "libmkl_*.so.2": "MKL is linked in statically; its code for dynamic dispatch is never reached",
-    "libmemkind.so": "for high-bandwidth memory beside the processor, which MKL does without",
-    "libittnotify.so": "for Intel's profiler, loaded while that one is watching",
+    "libmkl_*.so.2": "MKL is linked in statically; these are its parts where it is not",
+    "libmemkind.so": "for high-bandwidth memory; without it MKL takes ordinary memory",
+    "libittnotify.so": "for Intel's profiler; without it nothing is recorded",
 }
 """Names, as patterns, that CTranslate2's binaries hold and that need not open, with the reason."""
 
@@ -94,11 +149,11 @@ class CudnnCall(NamedTuple):
 
 
 CUDNN_CALLS = (
-    CudnnCall("cudnnCreateTensorDescriptor", "ops_infer (8), graph and ops (9)", True),
-    CudnnCall("cudnnCreateConvolutionDescriptor", "cnn_infer (8), cnn (9)", True),
-    CudnnCall("cudnnCreateRNNDescriptor", "adv_infer (8), adv (9)", True),
-    CudnnCall("cudnnCreateCTCLossDescriptor", "adv_train and ops_train (8), adv (9)", True),
-    CudnnCall("cudnnCnnTrainVersionCheck", "cnn_train (8)", False),
-    CudnnCall("cudnnGraphVersionCheck", "graph (9)", False),
+    CudnnCall("cudnnCreateTensorDescriptor", "ops_infer (8), graph and ops (9)", makes=True),
+    CudnnCall("cudnnCreateConvolutionDescriptor", "cnn_infer (8), cnn (9)", makes=True),
+    CudnnCall("cudnnCreateRNNDescriptor", "adv_infer (8), adv (9)", makes=True),
+    CudnnCall("cudnnCreateCTCLossDescriptor", "adv_train and ops_train (8), adv (9)", makes=True),
+    CudnnCall("cudnnCnnTrainVersionCheck", "cnn_train (8)", makes=False),
+    CudnnCall("cudnnGraphVersionCheck", "graph (9)", makes=False),
 )
 """In the order of CTranslate2's own first use, so that a missing library gives the message users know."""

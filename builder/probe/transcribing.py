@@ -46,11 +46,13 @@ def act(words: List[str], say: Say) -> None:
     say({"texts": texts, "seconds": round(ended - loaded, 2), "load_seconds": round(loaded - started, 2)})
     say({"with": options.tool, "device": engine.device, "compute_type": engine.compute_type})
     if driver:
-        say({"gpu_memory_mib": proven(driver, free)})
+        say({"gpu_memory_mib": proven(driver, free, engine.device)})
 
 
-def proven(driver: Driver, free_before: int) -> int:
-    """How many MiB of the GPU the loaded model takes; NotOnGpuError if that is no proof that it worked there."""
+def proven(driver: Driver, free_before: int, device: str) -> int:
+    """How many MiB of the GPU the model takes; NotOnGpuError if that does not prove that it ran there."""
+    if device != "cuda":
+        raise NotOnGpuError("CTranslate2 ran on {!r}".format(device))
     if not driver.in_use():
         raise NotOnGpuError("this process has no context on the GPU: the work was done elsewhere")
     drop = free_before - driver.free_mib()

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
-from .finding import Finding, judged, skipped
+from .finding import Finding, judged, several, skipped
 from .place import Place
 
 Versions = Dict[str, str]
@@ -43,19 +43,19 @@ def check(place: Place, expectation: Optional[Path]) -> Finding:
     expected = json.loads(expectation.read_text(encoding="utf-8"))
     environments, overlays = expected.get("environments", {}), expected.get("overlays", {})
     found = {
-        **{name: _difference(entry, _site_packages(entry)) for name, entry in environments.items()},
-        **{name: _difference(entry, [entry["prefix"]]) for name, entry in overlays.items()},
+        **{entry["prefix"]: _difference(entry, _site_packages(entry)) for entry in environments.values()},
+        **{entry["prefix"]: _difference(entry, [entry["prefix"]]) for entry in overlays.values()},
     }
     return judge(found, own_prefix(place, environments))
 
 
 def judge(found: Mapping[str, Difference], stranger: str) -> Finding:
     """Nothing may differ; `stranger` says so if this environment is not among the expected ones."""
-    words = ["{}: {}".format(name, line) for name, one in found.items() for line in one.sentences()]
+    words = ["{}: {}".format(prefix, line) for prefix, one in found.items() for line in one.sentences()]
     return judged(
-        "; ".join(words + ([stranger] if stranger else [])),
+        several([stranger] * bool(stranger) + words),
         "{} prefixes hold what is expected".format(len(found)),
-        **{name: one._asdict() for name, one in found.items()},
+        prefixes={prefix: one._asdict() for prefix, one in found.items()},
     )
 
 

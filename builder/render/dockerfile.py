@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +18,23 @@ def dockerfile(plan: Plan) -> dict[str, str]:
     """File names and texts: `Dockerfile` and `loader.conf`."""
     chain = [layer for layer in plan.layers if layer.kind == "chain"]
     beside = [layer for layer in plan.layers if layer.kind == "beside"]
-    text = _templates().get_template("Dockerfile.j2").render(plan=plan, chain=chain, beside=beside)
+    text = _templates().get_template("Dockerfile.j2").render(plan=_safe(plan), chain=chain, beside=beside)
     return {"Dockerfile": text, "loader.conf": "".join(f"{folder}\n" for folder in plan.loader)}
+
+
+def _safe(plan: Plan) -> Plan:
+    """The plan with the texts that people wrote so that a Dockerfile takes them as they are."""
+    labels = tuple((name, _quoted(value)) for name, value in plan.labels)
+    return dataclasses.replace(plan, summary=_one_line(plan.summary), labels=labels)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _quoted(text: str) -> str:
+    """A text for between double quotes, where a backslash, a quote and a dollar mean something."""
+    return re.sub(r'([\\"$])', r"\\\1", _one_line(text))
 
 
 @cache

@@ -43,11 +43,14 @@ def _valid_lock(project: Project, row: Row) -> Lock | None:
 
 
 def _proven(project: Project, row: Row, lock: Lock) -> str | None:
-    """What the evidence says; none that was made for another lock counts."""
-    path = project.evidence(row.id)
-    if not path.is_file():
+    """What the evidence says; none that was made for another lock, or another claim, counts."""
+    try:
+        evidence = json.loads(project.evidence(row.id).read_text(encoding="utf-8"))
+        about = evidence["lock"], evidence["status"]
+        outcomes = {check["outcome"] for check in evidence["checks"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # there is none, or it cannot be read
+    if about != (lock.digest, row.status):
         return None
-    evidence = json.loads(path.read_text(encoding="utf-8"))
-    if evidence["lock"] != lock.digest:
-        return None
-    return "failed" if any(check["outcome"] == "failed" for check in evidence["checks"]) else "passed"
+    # A skip is not a pass: where nothing ran, nothing is proven.
+    return next((outcome for outcome in ("failed", "passed") if outcome in outcomes), None)

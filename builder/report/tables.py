@@ -72,21 +72,31 @@ def planned(plan: Plan) -> Table:
 
 def built(evidence: Sequence[Evidence]) -> Table:
     """What was built and how it did: image, size, layers, checks, how to run it."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for title in ("image", "size", "layers", "checks", "run it"):
-        table.add_column(title, no_wrap=title != "run it")
+    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     for one in evidence:
-        image = one.image
-        table.add_row(
-            str(image["tag"]),
-            f"{int(image['bytes']) / 1e9:.2f} GB",
-            str(image["layers"]),
-            _checks(one),
-            f"cuvee run {one.row} AUDIO --model DIR" if one.status == "good" else "it is known to fail",
-        )
+        table.add_row("image", f"{one.image['tag']} ({str(one.image['id'])[:19]})")
+        table.add_row("size", f"{int(one.image['bytes']) / 1e9:.2f} GB")
+        table.add_row("layers", str(one.image["layers"]))
+        table.add_row("checks", _checks(one))
+        table.add_row("run it", _how_to_run(one), end_section=True)
     return table
 
 
 def _checks(evidence: Evidence) -> str:
     counts = {outcome: evidence.count(outcome) for outcome in ("passed", "failed", "skipped")}
-    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    skips = dict.fromkeys(check.reason for check in evidence.checks if check.outcome == "skipped")
+    return "\n".join(
+        [
+            ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count),
+            *(f"skipped: {reason}" for reason in skips),
+        ]
+    )
+
+
+def _how_to_run(evidence: Evidence) -> str:
+    if evidence.status != "good":
+        return "it is known to fail, and is kept to show how"
+    own = f".venv/bin/cuvee run {evidence.row} AUDIO --model DIR"
+    return f"{own}\ndocker run --rm -it --gpus all {evidence.image['tag']} python"

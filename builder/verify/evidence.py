@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 FORMAT = 1
@@ -67,3 +68,12 @@ class Evidence:
     def text(self) -> str:
         """The text of `evidence/<row>.json`."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+
+def read(path: Path) -> Evidence | None:
+    """The evidence in a file, or None where there is none."""
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    del data["format"]
+    return Evidence(**{**data, "checks": tuple(Check(**check) for check in data["checks"])})

@@ -132,10 +132,11 @@ def lock(project: Project, row: Row) -> Lock:
 
 
 @pytest.fixture(scope="session")
-def engine(project: Project) -> DockerEngine:
+def engine(project: Project) -> Iterator[DockerEngine]:
     found = connect(project.engine)
     os.environ.update(found.environment)  # testinfra starts the docker client by itself
-    return found
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="session")

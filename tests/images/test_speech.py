@@ -47,8 +47,7 @@ def tool(request: pytest.FixtureRequest, lock: Lock) -> str:
 
 
 def transcribe(probe: Any, recordings: list[str], tool: str, *options: str) -> dict[str, Any]:
-    model = ("--model", "/tmp/model", "--language", "en")
-    answer: dict[str, Any] = probe.transcribe(*recordings, *model, "--with", tool, *options)
+    answer: dict[str, Any] = probe.transcribe(*recordings, "--model", "/tmp/model", "--with", tool, *options)
     return answer
 
 
@@ -74,6 +73,7 @@ def test_it_fails_rather_than_falls_back_when_the_gpu_is_hidden(
         pytest.skip("there is a GPU; test_the_gpu_does_the_work shows that it is used")
     heard = transcribe(probe, recordings, tool, *GPU)
     assert heard["outcome"] == "failed"
+    assert "libcuda.so.1" in heard["reason"]
     assert not heard.get("texts")
 
 

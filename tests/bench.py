@@ -1,0 +1,142 @@
+"""`make bench [ROW]`: the same lock built two ways in one run, as a ratio.
+
+The other way is what the field does: one `RUN pip install` of everything. Both start from the same base, with
+nothing cached; then CTranslate2's version changes, and both build again.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from builder import matrix
+from builder.engines import base, buildkit
+from builder.engines.docker import DockerEngine, connect
+from builder.lock.resolve import TOOLS, resolve
+from builder.lock.uv import Question, Refusal, ask
+from builder.matrix import Row
+from builder.plan import Plan, plan
+from builder.project import Project, find, write
+from builder.render.dockerfile import dockerfile
+from builder.render.requirements import requirements
+from builder.report.bench import Bench, Run
+
+COLD_LIMIT = 0.6
+CHANGED_LIMIT = 0.25
+
+THEIRS = """\
+ARG BASE
+FROM ${{BASE}}
+COPY requirements.txt overlay.txt ./
+RUN --mount=type=secret,id=ca --mount=type=secret,id=index \\
+    if [ -s /run/secrets/index ]; then . /run/secrets/index; fi; \\
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \\
+    python{python} -m venv {prefix} && \\
+    {prefix}/bin/pip install --quiet --no-cache-dir {tools} && \\
+    {prefix}/bin/pip install --quiet --no-cache-dir --no-build-isolation --no-deps -r requirements.txt && \\
+    {prefix}/bin/pip install --quiet --no-cache-dir --no-deps --target {prefix}/overlay -r overlay.txt
+"""
+
+
+def say(text: str) -> None:
+    """Tell a person how far it is."""
+    print(text, file=sys.stderr)  # noqa: T201 - talk
+
+
+def main(row_id: str) -> int:
+    """Measure, write `evidence/bench.json`, and fail where a limit is passed."""
+    project = find(Path.cwd())
+    engine = connect(project.engine)
+    row = matrix.load(project.matrix).select([row_id])[0]
+    older = _with_older_ctranslate2(project, row)
+    with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as scratch:
+        ours, theirs = Path(scratch) / "ours", Path(scratch) / "theirs"
+        mark = f"bench-{time.time_ns()}"  # cache mounts of this run only: cold means cold
+        runs = [
+            _measured("from nothing", COLD_LIMIT, row, engine, (theirs, ours), mark),
+            _measured("another CTranslate2", CHANGED_LIMIT, older, engine, (theirs, ours), mark),
+        ]
+    for tag in ("cuvee-bench:theirs", "cuvee-bench:ours"):
+        engine.remove_image(tag)
+    told = engine.describe()
+    host = f"{told['cpus']} processors, Docker {told['version']}, {told['storage']}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    bench = Bench(row=row_id, host=host, command=f"make bench {row_id}", date=now, runs=tuple(runs))
+    write(project.bench, bench.text())
+    for run in runs:
+        print(f"{run.name}: {run.theirs:.1f} s, {run.ours:.1f} s, ratio {run.ratio:.2f} (limit {run.limit})")  # noqa: T201
+    return 0 if all(run.ratio <= run.limit for run in runs) else 1
+
+
+def _with_older_ctranslate2(project: Project, row: Row) -> Row:
+    """The same row with the release of CTranslate2 before its own."""
+    demand = f"ctranslate2<{row.ctranslate2}"
+    glibc = row.base.glibc
+    question = Question(requirements=(demand,), as_of=row.as_of, python=row.python, glibc=glibc, alone=True)
+    found = ask(question, place=f"row {row.id}")
+    if isinstance(found, Refusal):
+        raise SystemExit(found.trace)
+    text = project.matrix.read_text(encoding="utf-8")
+    own = re.escape(row.ctranslate2 or "")
+    text = re.sub(rf"ctranslate2: {own}", f"ctranslate2: {found[0].version}", text)
+    say(f"bench: {row.ctranslate2} against {found[0].version}")
+    return matrix.parse(text).select([row.id])[0]
+
+
+def _measured(
+    name: str, limit: float, row: Row, engine: DockerEngine, folders: tuple[Path, Path], mark: str
+) -> Run:
+    """One comparison. A build that is not the first of its folder may use what the one before it cached."""
+    lock = resolve(row)
+    intended = plan(row, lock)
+    texts = requirements(lock, intended)
+    theirs, ours = folders
+    _write(ours, {**texts, **_own_caches(dockerfile(intended), mark)})
+    overlay = "".join(texts[layer.requirements_file] for layer in intended.layers if layer.is_overlay)
+    tools = " ".join(f"{tool.name}=={tool.version}" for tool in lock.tools if tool.name != TOOLS[0])
+    recipe = THEIRS.format(python=row.python, prefix=intended.prefix, tools=tools) + f"# {mark}\n"
+    whole = texts["requirements.txt"]
+    _write(theirs, {"requirements.txt": whole, "overlay.txt": overlay, "Dockerfile": recipe})
+    on = base.provide(row.base, engine, say)
+    return Run(
+        name=name,
+        theirs=_seconds(lambda: _build(intended, "theirs", theirs, on, engine)),
+        ours=_seconds(lambda: _build(intended, "ours", ours, on, engine)),
+        limit=limit,
+    )
+
+
+def _own_caches(texts: dict[str, str], mark: str) -> dict[str, str]:
+    return {name: re.sub(r"id=cuvee-(uv|pip)", rf"id={mark}-\1", text) for name, text in texts.items()}
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in texts.items():
+        write(folder / name, text)
+
+
+def _build(intended: Plan, way: str, folder: Path, on: base.BaseImage, engine: DockerEngine) -> None:
+    say(f"bench: {way}")
+    with buildkit.secrets(intended) as lent:
+        words = buildkit.arguments(intended, folder, on.reference, engine, lent)
+        words[words.index(intended.tag)] = f"cuvee-bench:{way}"
+        done = engine.buildx(words, lambda _: None)
+    if not done.ok:
+        raise SystemExit(done.out)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.monotonic()
+    work()
+    return round(time.monotonic() - began, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "cu121"))
