@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import time
-from typing import TYPE_CHECKING, Any, Callable, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple
 
 from .gpu import Driver
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 LEAST_DROP_MIB = 50
 """The smallest Whisper takes more of a GPU than this; a GPU that nobody uses, nothing."""
 
-Transcriber = Callable[[str], str]
+Transcriber = Callable[[str, Optional[str]], str]
+"""From a sound file and its language, or None to have it detected, to the text."""
 
 
 class NotOnGpuError(Exception):
@@ -27,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("audio", nargs="+", help="sound files")
     parser.add_argument("--model", required=True, help="folder of a Whisper model in CTranslate2's format")
     parser.add_argument("--with", dest="tool", choices=sorted(LOADERS), default="faster-whisper")
+    parser.add_argument("--language", help="what is spoken, such as en; detected when not given")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compute-type", default="default", help="int8, float16, …; CTranslate2's names")
 
@@ -41,7 +43,7 @@ def act(words: List[str], say: Say) -> None:
     started = time.monotonic()
     transcribe, engine = LOADERS[options.tool](options.model, options.device, options.compute_type)
     loaded = time.monotonic()
-    texts = [transcribe(audio) for audio in options.audio]
+    texts = [transcribe(audio, options.language) for audio in options.audio]
     ended = time.monotonic()
     say({"texts": texts, "seconds": round(ended - loaded, 2), "load_seconds": round(loaded - started, 2)})
     say({"with": options.tool, "device": engine.device, "compute_type": engine.compute_type})
@@ -66,8 +68,8 @@ def _faster_whisper(model: str, device: str, compute_type: str) -> Tuple[Transcr
     module = importlib.import_module("faster_whisper")
     whisper = module.WhisperModel(model, device=device, compute_type=compute_type, local_files_only=True)
 
-    def transcribe(audio: str) -> str:
-        segments, _ = whisper.transcribe(audio, vad_filter=False)
+    def transcribe(audio: str, language: Optional[str]) -> str:
+        segments, _ = whisper.transcribe(audio, language=language, vad_filter=False)
         return joined(segment.text for segment in segments)
 
     return transcribe, whisper.model
@@ -79,10 +81,10 @@ def _whisperx(model: str, device: str, compute_type: str) -> Tuple[Transcriber, 
     pipeline = module.load_model(model, device, compute_type=compute_type)
     engine = pipeline.model.model
     # A model for English alone cannot detect languages, and WhisperX would ask it to.
-    language = None if engine.is_multilingual else "en"
+    only = None if engine.is_multilingual else "en"
 
-    def transcribe(audio: str) -> str:
-        result = pipeline.transcribe(module.load_audio(audio), batch_size=4, language=language)
+    def transcribe(audio: str, language: Optional[str]) -> str:
+        result = pipeline.transcribe(module.load_audio(audio), batch_size=4, language=language or only)
         return joined(segment["text"] for segment in result["segments"])
 
     return transcribe, engine

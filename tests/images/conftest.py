@@ -94,9 +94,9 @@ class Probe:
 
     host: Any
 
-    def check(self, name: str, *options: str) -> dict[str, Any]:
-        """Run one check; its outcome, reason and details."""
-        answer = self._json("check", name, *options)
+    def check(self, name: str, *options: str, **variables: str) -> dict[str, Any]:
+        """Run one check; its outcome, reason and details. The environment holds `variables` alone."""
+        answer = self._json("check", name, *options, **variables)
         result: dict[str, Any] = answer["checks"][0]
         return result
 
@@ -108,8 +108,9 @@ class Probe:
         """Transcribe; what was said, and on what."""
         return self._json("transcribe", *options)
 
-    def _json(self, *arguments: str) -> dict[str, Any]:
-        words = shlex.join(["env", "-i", f"PATH={PATH}", PYTHON, "-I", "/tmp/probe", *arguments])
+    def _json(self, *arguments: str, **variables: str) -> dict[str, Any]:
+        given = [f"{name}={value}" for name, value in {"PATH": PATH, **variables}.items()]
+        words = shlex.join(["env", "-i", *given, PYTHON, "-I", "/tmp/probe", *arguments])
         done = self.host.run(words)
         assert done.stdout, f"the probe said nothing: {done.stderr}"
         answer: dict[str, Any] = json.loads(done.stdout)

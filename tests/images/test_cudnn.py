@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from builder.matrix import Row
+
 
 def test_ctranslate2_can_use_its_cudnn(probe: Any, report: Any) -> None:
     found = probe.check("cudnn")
@@ -36,3 +38,19 @@ def test_a_module_that_cannot_be_imported_is_reported(probe: Any) -> None:
     found = probe.check("orders", "--modules", "ctranslate2,no_such_module")
     assert found["outcome"] == "failed"
     assert "no_such_module" in found["reason"]
+
+
+OTHER = "/tmp/other"
+SITE = "/opt/cuvee/main/lib/python*/site-packages"
+
+
+def test_two_cudnns_of_one_major_are_reported(probe: Any, host: Any, row: Row) -> None:
+    """What a host's own cuDNN on LD_LIBRARY_PATH does to torch's: its parts come from two folders."""
+    if not row.cudnn:
+        pytest.skip("the row has no cuDNN")
+    part = "libcudnn_graph.so.9" if row.cudnn.startswith("9.") else "libcudnn_ops_infer.so.8"
+    host.check_output(f"mkdir -p {OTHER} && cp {SITE}/nvidia/cudnn/lib/{part} {OTHER}/")
+    found = probe.check("orders", "--modules", "torch,ctranslate2", LD_LIBRARY_PATH=OTHER)
+    host.check_output(f"rm -r {OTHER}")
+    assert found["outcome"] == "failed"
+    assert OTHER in found["reason"]
