@@ -6,8 +6,10 @@ What a command needs is imported inside it: `cuvee --help` must not wait for the
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +40,10 @@ def say(text: str) -> None:
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="cuvee", standalone_mode=False)
     except CuveeError as error:
         for fault in error.faults:
-            say(str(fault))
+            say(str(fault).replace(f"{Path.cwd()}{os.sep}", ""))
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
@@ -73,6 +75,9 @@ def cli(ctx: click.Context, folder: Path, verbose: bool) -> None:
     Exit codes: 0 done, 1 a check failed, 2 bad input, 3 nothing selected, 4 cannot resolve, 5 the engine or
     the network failed.
     """
+    from builder.shell import SYSTEM
+
+    SYSTEM.echo = verbose
     ctx.obj = Context(folder, verbose=verbose)
 
 
@@ -93,9 +98,8 @@ class Context:
     def engine(self) -> Any:
         """The Docker engine to use."""
         from builder.engines.docker import connect
-        from builder.shell import SystemShell
 
-        return connect(self.project.engine, SystemShell(echo=self.verbose))
+        return connect(self.project.engine)
 
 
 @cli.command("list")
@@ -126,7 +130,7 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
     project = context.project
     if check:
-        _all(pipeline.check_lock, project, rows)
+        _all(partial(pipeline.check_lock, project, row) for row in pipeline.rows(project, rows))
         return
     for row in pipeline.rows(project, rows):
         locked = pipeline.lock(project, row, say, again=True)
@@ -143,8 +147,8 @@ def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
     project = context.project
     if check:
-        _all(pipeline.check_render, project, rows)
-        pipeline.check_shared(project)
+        of_rows = (partial(pipeline.check_render, project, row) for row in pipeline.rows(project, rows))
+        _all((*of_rows, partial(pipeline.check_shared, project)))
         return
     for row in pipeline.rows(project, rows):
         for name in pipeline.render(project, row):
@@ -272,20 +276,17 @@ def stop(context: Context) -> None:
     say("engine: ended" if private.stop(context.project.engine) else "engine: no private engine was running")
 
 
-def _all(check: Callable[[Project, Any], None], project: Project, ids: tuple[str, ...]) -> None:
-    """Run a check on every row, and tell all faults at once."""
-    from builder import pipeline
-
-    faults: list[Fault] = []
-    worst: CuveeError | None = None
-    for row in pipeline.rows(project, ids):
+def _all(checks: Iterable[Callable[[], None]]) -> None:
+    """Run all checks, and tell all their faults at once."""
+    errors: list[CuveeError] = []
+    for check in checks:
         try:
-            check(project, row)
+            check()
         except CuveeError as error:
-            faults += error.faults
-            worst = error
-    if worst:
-        raise type(worst)(*faults)
+            errors.append(error)
+    if errors:
+        worst = max(errors, key=lambda error: error.exit_code)
+        raise type(worst)(*(fault for error in errors for fault in error.faults))
 
 
 def _require_all_hold(evidence: list[Any]) -> None:
@@ -298,6 +299,15 @@ def _require_all_hold(evidence: list[Any]) -> None:
         for one in evidence
         for check in one.checks
         if check.outcome == "failed"
+    ]
+    faults += [
+        Fault(
+            place=f"evidence/{one.row}.json",
+            cause="nothing passed, and a skip is not a pass",
+            fix=f"Run `cuvee test {one.row}` where its checks can run",
+        )
+        for one in evidence
+        if not one.holds and not one.count("failed")
     ]
     if faults:
         raise CheckFailedError(*faults)

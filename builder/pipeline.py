@@ -4,21 +4,20 @@
                 rows    lock    plan   render   build    test
 
 `rows`, `plan` and `render` are pure but for reading and writing the project's files; `lock` asks the package
-index; `build` and `test` use the Docker engine.
+index; `build` and `test` use the Docker engine. What only these three need is imported in them: `list` and
+`render` must not wait for an HTTP client and a Docker SDK.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder import matrix
-from builder.engines import base, buildkit
-from builder.engines.docker import DockerEngine, Image
 from builder.errors import BadInputError, CheckFailedError, Fault
 from builder.lock import record
 from builder.lock.record import Lock
-from builder.lock.resolve import resolve
 from builder.matrix import Row
 from builder.plan import Plan
 from builder.plan import plan as plan_image
@@ -30,7 +29,9 @@ from builder.report import bench
 from builder.report.state import listed
 from builder.verify import evidence
 from builder.verify.evidence import Evidence
-from builder.verify.suite import prove
+
+if TYPE_CHECKING:
+    from builder.engines.docker import DockerEngine, Image
 
 Say = Callable[[str], None]
 SCHEMA = Path(__file__).with_name("matrix.schema.json")
@@ -46,14 +47,11 @@ def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
     present = _present_lock(project, row)
     if present and not again and present.fingerprint == row.fingerprint():
         return present
+    from builder.lock.resolve import resolve
+
     say(f"{row.id}: resolving as of {row.as_of}")
     fresh = resolve(row, present)
-    folder = project.image(row.id)
-    texts = _lock_files(row, fresh)
-    for stale in {path.name for path in folder.glob("requirements*.txt")} - texts.keys():
-        (folder / stale).unlink()
-    for name, text in texts.items():
-        write(folder / name, text)
+    _write_all(project.image(row.id), _lock_files(row, fresh))
     return fresh
 
 
@@ -86,9 +84,8 @@ def intended(project: Project, row: Row) -> Plan:
 
 
 def render(project: Project, row: Row) -> tuple[str, ...]:
-    """Plan ─▶ files: write the row's Dockerfile and what it copies; returns the names of what changed."""
-    texts = dockerfile(plan(project, row))
-    return tuple(name for name, text in texts.items() if write(project.image(row.id) / name, text))
+    """Plan ─▶ files: write the row's build context; returns the names of what changed."""
+    return _write_all(project.image(row.id), _rendered(project, row))
 
 
 def check_render(project: Project, row: Row) -> None:
@@ -97,7 +94,7 @@ def check_render(project: Project, row: Row) -> None:
     Raises:
         CheckFailedError: A file differs from what `cuvee render` writes.
     """
-    names = _differing(project, row, dockerfile(plan(project, row)))
+    names = _differing(project, row, _rendered(project, row))
     _refuse(project, row, names, "it is not what `cuvee render` writes", "render")
 
 
@@ -127,6 +124,8 @@ def check_shared(project: Project) -> None:
 
 def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose: bool = False) -> Image:
     """Files ─▶ image; `verbose` says all that BuildKit does."""
+    from builder.engines import base, buildkit
+
     intended = plan(project, row)
     labels = dict(intended.labels)
     present = engine.image_id(intended.tag)
@@ -139,6 +138,8 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose
 
 def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
+    from builder.verify.suite import prove
+
     locked = record.read(project.image(row.id) / record.FILE)
     found = prove(project, row, locked, engine, say, gpus=gpus)
     write(project.evidence(row.id), found.text())
@@ -163,6 +164,19 @@ def _present_lock(project: Project, row: Row) -> Lock | None:
         return record.read(path)
     except BadInputError:
         return None  # a broken lock is replaced
+
+
+def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Write a row's files, and delete the requirements of layers that it no longer has."""
+    for stale in {path.name for path in folder.glob("requirements*.txt")} - texts.keys():
+        (folder / stale).unlink()
+    return tuple(name for name, text in texts.items() if write(folder / name, text))
+
+
+def _rendered(project: Project, row: Row) -> dict[str, str]:
+    locked = record.read(project.image(row.id) / record.FILE)
+    drawn = plan_image(row, locked)
+    return {**requirements(locked, drawn), **dockerfile(drawn)}
 
 
 def _lock_files(row: Row, locked: Lock) -> dict[str, str]:

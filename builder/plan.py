@@ -5,7 +5,7 @@ Pure: nothing here touches disk, network or processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -13,7 +13,10 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from builder.errors import BadInputError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 
@@ -21,6 +24,8 @@ HOME = PurePosixPath("/opt/cuvee")
 """Everything that an image has beyond its base lies here; an environment's prefix is `HOME/<environment>`."""
 
 REPOSITORY = "cuvee"
+CHAIN = ("cuda", "cudnn")
+LAST = ("libraries", "speech")
 _TORCH = frozenset({"torch", "triton", "torchaudio", "torchvision", "torchcodec"})
 
 
@@ -29,7 +34,7 @@ class Layer:
     """Packages that are installed in one step.
 
     Attributes:
-        name: `cuda`, `cudnn`, `torch`, the overlay's name, or `rest`.
+        name: `cuda`, `cudnn`, `torch`, `overlay-<name>`, `libraries`, or `speech`: what the row itself names.
         kind: A `chain` layer stands on the one before it; a `beside` layer is made at the same time as the
             chain and laid on top of it.
         prefix: The environment's prefix, or the overlay's folder.
@@ -124,7 +129,7 @@ def plan(row: Row, lock: Lock) -> Plan:
         index=row.index,
         python=row.python,
         prefix=prefix,
-        layers=tuple(_layers(lock, prefix)),
+        layers=tuple(_layers(row, lock, prefix)),
         tools=lock.tools,
         loader=_loader(lock, row.python),
         links=tuple(_links(lock, row)),
@@ -147,10 +152,19 @@ def minimum_driver(cuda: str) -> str:
     """The oldest NVIDIA driver for a CUDA version such as `12.1`.
 
     Raises:
-        KeyError: `builder/data/cuda.yaml` does not know that major version.
+        BadInputError: `builder/data/cuda.yaml` does not know that major version.
     """
+    major = cuda.split(".", maxsplit=1)[0]
     drivers: dict[str, str] = _cuda_data()["minimum_driver"]
-    return drivers[cuda.split(".", maxsplit=1)[0]]
+    if major not in drivers:
+        raise BadInputError(
+            Fault(
+                place="builder/data/cuda.yaml minimum_driver",
+                cause=f"the oldest driver of CUDA {major} is not known",
+                fix=f"Add a line for it, from the release notes of CUDA {cuda}",
+            )
+        )
+    return drivers[major]
 
 
 @cache
@@ -161,30 +175,41 @@ def _cuda_data() -> dict[str, dict[str, str]]:
     return data
 
 
-def _layers(lock: Lock, prefix: PurePosixPath) -> Iterator[Layer]:
-    groups: dict[str, list[Package]] = {"cuda": [], "cudnn": [], "torch": [], "rest": []}
+def _layers(row: Row, lock: Lock, prefix: PurePosixPath) -> Iterator[Layer]:
+    """What changes most is what people change: the packages that the row itself names come last."""
+    named = {
+        canonicalize_name(Requirement(demand.requirement).name)
+        for demand in row.demands()
+        if demand.kind == "requirement"
+    }
+    groups: dict[str, list[Package]] = {name: [] for name in (*CHAIN, "torch", *LAST)}
     for package in lock.main.packages:
-        groups[_group(package)].append(package)
-    rest = groups.pop("rest")
-    for name, packages in groups.items():
-        if packages:
-            yield Layer(name=name, kind="chain", prefix=prefix, packages=tuple(packages))
+        groups[_group(package, named)].append(package)
+    for name in CHAIN:
+        yield from _layer(name, "chain", prefix, groups[name])
+    yield from _layer("torch", "beside", prefix, groups["torch"])
     for overlay in lock.overlays:
-        yield Layer(
-            name=f"overlay-{overlay.name}",
-            kind="beside",
-            prefix=overlay_folder(overlay.name),
-            packages=overlay.packages,
-        )
-    yield Layer(name="rest", kind="beside", prefix=prefix, packages=tuple(rest))
+        folder = overlay_folder(overlay.name)
+        yield from _layer(f"overlay-{overlay.name}", "beside", folder, overlay.packages)
+    for name in LAST:
+        yield from _layer(name, "beside", prefix, groups[name])
 
 
-def _group(package: Package) -> str:
+def _layer(
+    name: str, kind: Literal["chain", "beside"], prefix: PurePosixPath, packages: Sequence[Package]
+) -> Iterator[Layer]:
+    if packages:
+        yield Layer(name=name, kind=kind, prefix=prefix, packages=tuple(packages))
+
+
+def _group(package: Package, named: Collection[str]) -> str:
     if package.name.startswith("nvidia-cudnn"):
         return "cudnn"
     if package.name.startswith("nvidia-"):
         return "cuda"
-    return "torch" if package.name in _TORCH else "rest"
+    if package.name in _TORCH:
+        return "torch"
+    return "speech" if package.name in named else "libraries"
 
 
 def _loader(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
@@ -213,7 +238,7 @@ def _roots(lock: Lock, python: str) -> Iterable[tuple[Environment, PurePosixPath
 def _links(lock: Lock, row: Row) -> Iterator[Link]:
     """`ffmpeg` on the path: WhisperX and whisper start the program by that name."""
     package = lock.main.package("imageio-ffmpeg")
-    if package and row.ffmpeg == "static":
+    if package and package.facts.binaries and row.ffmpeg == "static":
         root = site_packages(HOME / lock.main.name, row.python)
         yield Link(path=HOME / lock.main.name / "bin" / "ffmpeg", target=root / package.facts.binaries[0])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.engines.private import PrivateEngine
-from builder.errors import BadInputError, Fault
+from builder.errors import BadInputError, CuveeError, Fault
 
 MATRIX = "matrix.yaml"
 
@@ -68,9 +68,23 @@ def write(path: Path, text: str) -> bool:
     """Write a file whole or not at all; returns whether it changed.
 
     The text goes to a temporary file beside it first: neither Ctrl-C nor a full disk leaves half a file.
+
+    Raises:
+        CuveeError: It cannot be written: a full disk, or a folder that is not ours.
     """
     if _holds(path, text):
         return False
+    try:
+        _replace(path, text)
+    except OSError as error:
+        cause = f"it cannot be written: {error.strerror or error}"
+        raise CuveeError(
+            Fault(place=str(path), cause=cause, fix="Make room or get the right to it")
+        ) from error
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -81,7 +95,6 @@ def write(path: Path, text: str) -> bool:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    return True
 
 
 def differing(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:

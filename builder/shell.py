@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")  # of an index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +146,7 @@ class SystemShell:
 
     def _show(self, text: str) -> None:
         if self.echo:
-            sys.stderr.write(text)
+            sys.stderr.write(_CREDENTIALS.sub("", text))
 
 
 @contextmanager

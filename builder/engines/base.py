@@ -79,8 +79,12 @@ def _make(base: Base, tag: str, engine: DockerEngine) -> None:
             env=engine.environment,
         )
         if not done.ok:
-            lines = [line for line in done.err.splitlines() if line.startswith("E:")] or ["it failed"]
-            raise _cannot(base, lines[0], "See that this machine reaches Debian's packages, and try again")
+            lines = [line[2:].strip() for line in done.err.splitlines() if line.startswith("E:")]
+            raise _cannot(
+                base,
+                next(iter(lines), "mmdebstrap failed"),
+                "See that this machine reaches Debian's packages, and try again",
+            )
         engine.import_archive(archive, tag)
 
 

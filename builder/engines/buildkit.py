@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 
 from builder.engines.base import BaseImage
 from builder.engines.docker import DockerEngine, Image
+from builder.engines.failure import explain
 from builder.errors import EngineOrNetworkError, Fault
 from builder.plan import Plan
 from builder.wheels.index import extra_index
@@ -29,6 +31,7 @@ Measured on cu121 (3.8 GB of wheels): see CONTRIBUTING.md. The containerd store 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _DEFAULT_INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 _GB = 1e9
+_LONGEST_STEP = 70
 
 
 def room_needed(plan: Plan, engine: DockerEngine) -> int:
@@ -122,70 +125,64 @@ def secrets(plan: Plan) -> Iterator[list[str]]:
 def index_exports(plan: Plan) -> str:
     """Lines of shell that point uv and pip to the host's index and the row's extra one; may be empty."""
     default = next((os.environ[name] for name in _DEFAULT_INDEXES if os.environ.get(name)), None)
-    values = {"UV_DEFAULT_INDEX": default, "PIP_INDEX_URL": default}
+    # uv lets an index have a name, NAME=ADDRESS; pip does not.
+    values = {"UV_DEFAULT_INDEX": default, "PIP_INDEX_URL": default and re.sub(r"^[\w.-]+=", "", default)}
     if plan.index:
         values["UV_EXTRA_INDEX_URL"] = extra_index(plan.index, f"row {plan.row}")
-    lines = (f"export {name}='{value}'\n" for name, value in values.items() if value)
+    lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items() if value)
     return "".join(lines)
 
 
 class Progress:
     """Reads BuildKit's plain progress and says one line for each layer that is done."""
 
-    _STEP = re.compile(r"#(\d+) \[(\S+) +(\d+)/\d+\] (\S+)")
-    _LOG = re.compile(r"#(\d+) [\d.]+ (.*)")
-    _END = re.compile(r"#(\d+) (?:(CACHED)|DONE ([\d.]+)s|(ERROR).*)$")
-    _EXPORT = re.compile(r"#(\d+) exporting to \S+$")
+    _STEP = re.compile(r"#(\d+) (\[(?:(\S+) +(\d+)/\d+|internal)\] (\S+).*)")
+    _LOG = re.compile(r"#(\d+) [\d.]+(?: (.*))?$")
+    _END = re.compile(r"#(\d+) (?:(CACHED)|DONE ([\d.]+)s|ERROR: (.*))$")
+    _EXPORT = re.compile(r"#(\d+) exporting to .+")
 
     def __init__(self, plan: Plan, say: Say) -> None:
         self._say = say
-        self._titles = {"tools": "the tools that install", "chain": "", "base": "the base"}
+        self._row = plan.row
         chain = [layer for layer in plan.layers if layer.kind == "chain"]
-        self._layers = {("chain", position): layer for position, layer in enumerate(chain, 1)}
-        self._layers |= {(layer.name, 1): layer for layer in plan.layers if layer.kind == "beside"}
-        self._names: dict[str, str] = {}
+        self._layers = {("chain", str(position)): layer for position, layer in enumerate(chain, 1)}
+        self._layers |= {(layer.name, "1"): layer for layer in plan.layers if layer.kind == "beside"}
+        self._titles: dict[str, str] = {}
+        self._headers: dict[str, str] = {}
         self._words: dict[str, list[str]] = {}
         self._failed: str | None = None
-        self._began = time.monotonic()
 
     def line(self, text: str) -> None:
         """Take one line of BuildKit's output."""
         if step := self._STEP.match(text):
-            self._names[step[1]] = self._title(step[2], int(step[3]), step[4])
+            self._headers[step[1]] = step[2]
+            self._titles[step[1]] = self._title(step[3], step[4], step[5])
         elif export := self._EXPORT.match(text):
-            self._names[export[1]] = "image"
+            self._titles[export[1]] = "image"
         elif end := self._END.match(text):
-            self._ended(end[1], cached=bool(end[2]), seconds=end[3], failed=bool(end[4]))
+            self._ended(end[1], cached=bool(end[2]), seconds=end[3], error=end[4])
         elif log := self._LOG.match(text):
-            self._words.setdefault(log[1], []).append(log[2].strip())
+            self._words.setdefault(log[1], []).append((log[2] or "").strip())
 
-    def _title(self, stage: str, position: int, verb: str) -> str:
+    def _title(self, stage: str, position: str, verb: str) -> str:
         if layer := self._layers.get((stage, position)):
             count = len(layer.packages)
             return f"{layer.name}: {count} package{'s' if count != 1 else ''}, {layer.size / 1e6:.0f} MB"
         return stage if stage in ("base", "tools") and verb == "RUN" else ""
 
-    def _ended(self, number: str, *, cached: bool, seconds: str | None, failed: bool) -> None:
-        name = self._names.get(number, "")
-        if failed:
+    def _ended(self, number: str, *, cached: bool, seconds: str | None, error: str | None) -> None:
+        title = self._titles.get(number, "")
+        if error is not None:
             self._failed = number
-        elif name:
-            self._say(f"{name} ({'cached' if cached else f'{float(seconds or 0):.1f} s'})")
+            self._words.setdefault(number, []).append(error)
+        elif title:
+            self._say(f"{title} ({'cached' if cached else f'{float(seconds or 0):.1f} s'})")
 
     def fault(self, output: str) -> Fault:
-        """Why the build failed."""
-        words = self._words.get(self._failed or "", []) or output.splitlines()
-        name = self._names.get(self._failed or "", "").partition(":")[0] or "build"
-        told = [line for line in words if re.search(r"(?i)error|caused by|no space|denied|mismatch", line)]
-        cause = "; ".join((told or words)[-3:]) or "it said nothing"
-        return Fault(place=f"docker build, {name}", cause=cause, fix=_next_step(cause))
-
-
-def _next_step(cause: str) -> str:
-    if "no space left" in cause.lower():
-        return "Run `cuvee clean` or `docker system prune` to make room, and build again"
-    if re.search(r"(?i)failed to fetch|connect|dns|timed out|certificate", cause):
-        return "Check the network, the proxy and the certificates (SSL_CERT_FILE), and build again"
-    if "mismatch" in cause.lower():
-        return "A file on the index is not the locked one: do not use that mirror"
-    return "Run with --verbose to see all that BuildKit says"
+        """Why the build failed: the failed step's words, or BuildKit's own where it did not come so far."""
+        failed = self._failed or ""
+        words = self._words.get(failed) or [line for line in output.splitlines() if line.strip()]
+        step = self._titles.get(failed, "").partition(":")[0] or self._headers.get(failed, "")
+        cause, fix = explain(words, f"Run `cuvee --verbose build {self._row}` to see all that BuildKit says")
+        place = f"docker build, {shorten(step, _LONGEST_STEP, placeholder=' …')}" if step else "docker build"
+        return Fault(place=place, cause=cause, fix=fix)

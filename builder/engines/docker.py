@@ -6,6 +6,7 @@ The SDK cannot drive BuildKit (docker-py issue 2230).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import tarfile
@@ -20,6 +21,7 @@ import docker
 import docker.errors
 import requests
 
+from builder.engines.failure import explain
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
@@ -28,6 +30,10 @@ TEST_LABEL = "cuvee.test"
 _LONGEST_CONTAINER = 2 * 3600  # seconds; a test that was killed leaves none behind for longer
 _API_SECONDS = 120
 DEFAULT_SOCKET = "/var/run/docker.sock"
+_LOCAL = "http+docker://localhost"  # what the SDK makes of a unix:// address
+_NO_BUILDX = re.compile(
+    r"unknown flag: --progress|'buildx' is not a docker command|unknown command: docker buildx"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,25 @@ class Image:
     size: int
     layers: int
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what the SDK raises into an error for users.
+
+    Raises:
+        EngineOrNetworkError: The engine refused, or answers no more.
+    """
+    try:
+        yield
+    except docker.errors.APIError as error:
+        said = str(error.explanation or error)
+        cause, fix = explain([f"error: {said}"], "See `docker info` and the engine's log, and try again")
+        raise EngineOrNetworkError(Fault(place="Docker engine", cause=cause, fix=fix)) from error
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        fix = "See whether it still runs (`docker info`), and try again"
+        fault = Fault(place="Docker engine", cause="it does not answer any more", fix=fix)
+        raise EngineOrNetworkError(fault) from error
 
 
 class DockerEngine:
@@ -74,6 +99,7 @@ class DockerEngine:
         """Give its connections back."""
         self._client.close()
 
+    @_answering()
     def describe(self) -> dict[str, str]:
         """What it is: its version, storage driver, system and architecture."""
         info = self._client.info()
@@ -85,11 +111,15 @@ class DockerEngine:
             "cpus": str(info["NCPU"]),
         }
 
+    @_answering()
     def data_root(self) -> Path | None:
         """Where it keeps images, if that is a folder of this machine."""
+        if self._client.api.base_url != _LOCAL:
+            return None  # another machine's folder may have the name of one of ours
         root = Path(str(self._client.info()["DockerRootDir"]))
         return root if root.is_dir() else None
 
+    @_answering()
     def image_id(self, reference: str) -> str | None:
         """The id of an image that the engine has, or None."""
         try:
@@ -97,6 +127,7 @@ class DockerEngine:
         except docker.errors.ImageNotFound:
             return None
 
+    @_answering()
     def image(self, tag: str) -> Image:
         """An image that the engine has.
 
@@ -126,11 +157,13 @@ class DockerEngine:
             return False
         return True
 
+    @_answering()
     def import_archive(self, archive: Path, tag: str) -> None:
         """Make an image from the archive of a root file system."""
         repository, _, version = tag.partition(":")
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=version)
 
+    @_answering()
     def remove_image(self, tag: str) -> bool:
         """Delete an image; False when there was none."""
         try:
@@ -139,6 +172,7 @@ class DockerEngine:
             return False
         return True
 
+    @_answering()
     def test_containers(self) -> tuple[Any, ...]:
         """The containers of tests, running or left behind by tests that were killed."""
         return tuple(self._client.containers.list(all=True, filters={"label": TEST_LABEL}))
@@ -151,6 +185,7 @@ class DockerEngine:
                 container.remove(force=True)
         return len(left)
 
+    @_answering()
     def prune_cache(self) -> int:
         """Delete BuildKit's unused cache; returns the bytes freed."""
         return int(self._client.api.prune_builds()["SpaceReclaimed"])
@@ -162,11 +197,14 @@ class DockerEngine:
             EngineOrNetworkError: There is no `docker` client with buildx.
         """
         try:
-            return self.shell.run(
+            done = self.shell.run(
                 ["docker", "buildx", "build", *arguments], env=self.environment, on_line=on_line
             )
         except FileNotFoundError as error:
             raise EngineOrNetworkError(_no_buildx()) from error
+        if not done.ok and _NO_BUILDX.search(done.out):
+            raise EngineOrNetworkError(_no_buildx())
+        return done
 
     @contextmanager
     def container(
@@ -228,7 +266,8 @@ def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
     own = _own_host(shell)
     if client := _client(own):
         return DockerEngine(client, {}, None, shell)
-    if not os.environ.get("DOCKER_HOST") and (client := _client(private.host)):
+    _require_no_wish()
+    if client := _client(private.host):
         return DockerEngine(client, private.environment, "host", shell)
     raise EngineOrNetworkError(
         Fault(
@@ -240,11 +279,34 @@ def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
 
 
 def reachable(private: PrivateEngine, shell: Shell = SYSTEM) -> str | None:
-    """Where an engine answers, the user's own or the private one; None where none does."""
+    """Where an engine answers, the user's own or the private one; None where none does.
+
+    Raises:
+        EngineOrNetworkError: The one that DOCKER_HOST names does not answer; no other is used then.
+    """
     own = _own_host(shell)
-    if _client(own):
+    if _answers(own):
         return own or "its default socket"
-    return private.host if _client(private.host) else None
+    _require_no_wish()
+    return private.host if _answers(private.host) else None
+
+
+def _answers(host: str | None) -> bool:
+    if client := _client(host):
+        client.close()
+    return client is not None
+
+
+def _require_no_wish() -> None:
+    """See that the user has not named an engine, which did not answer."""
+    if host := os.environ.get("DOCKER_HOST"):
+        raise EngineOrNetworkError(
+            Fault(
+                place="DOCKER_HOST",
+                cause=f"no engine answers at {host}",
+                fix="Start that engine, or unset DOCKER_HOST to use one of this machine",
+            )
+        )
 
 
 def _own_host(shell: Shell) -> str | None:

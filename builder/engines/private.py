@@ -169,10 +169,13 @@ def _unpack(engine: PrivateEngine, shell: Shell) -> None:
     for leftover in (packages, staging):
         shutil.rmtree(leftover, ignore_errors=True)
     packages.mkdir(parents=True)
+    if not shell.run(["apt-cache", "show", "--no-all-versions", *FROM_HOST]).ok:
+        _apt(["apt-get", "update", "-qq"], packages, shell)  # a fresh machine has no lists yet
     config = _suite_config(packages, shell)
-    _apt(["apt-get", *config, "update", "-qq"], packages, shell)
+    # Without --error-on, apt goes on without the lists that it cannot have.
+    _apt(["apt-get", *config, "update", "-qq", "--error-on=any"], packages, shell)
     _apt(["apt-get", *config, "download", "-qq", *FROM_SUITE], packages, shell)
-    _download_from_host(packages, shell)
+    _apt(["apt-get", "download", "-qq", *FROM_HOST], packages, shell)
     for package in sorted(packages.glob("*.deb")):
         _apt(["dpkg-deb", "-x", str(package), str(staging)], packages, shell)
     plugins = engine.home / "config" / "cli-plugins"
@@ -182,12 +185,6 @@ def _unpack(engine: PrivateEngine, shell: Shell) -> None:
     plugin.symlink_to(engine.root / "usr/libexec/docker/cli-plugins/docker-buildx")
     staging.rename(engine.root)
     shutil.rmtree(packages)
-
-
-def _download_from_host(packages: Path, shell: Shell) -> None:
-    if not shell.run(["apt-cache", "show", "--no-all-versions", *FROM_HOST]).ok:
-        _apt(["apt-get", "update", "-qq"], packages, shell)  # a fresh machine has no lists yet
-    _apt(["apt-get", "download", "-qq", *FROM_HOST], packages, shell)
 
 
 def _suite_config(packages: Path, shell: Shell) -> list[str]:
@@ -211,15 +208,18 @@ def _suite_config(packages: Path, shell: Shell) -> list[str]:
 
 
 def _mirror(shell: Shell) -> str:
-    """The mirror of Debian that this host's own apt uses: we never write one down."""
+    """The mirror of Debian that this host's own apt uses: we never write one down.
+
+    apt lists only what it has downloaded lists of.
+    """
     listing = shell.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN)", "Created-By: Packages"]
     )
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     for line in listing.out.splitlines():
-        address, release, *origin = line.split()
-        if release == codename and origin[:1] in ([], ["Debian"]):
-            return address
+        match line.split():
+            case [address, release] | [address, release, "Debian"] if release == codename:
+                return address
     raise EngineOrNetworkError(
         Fault(
             place="private engine",
@@ -235,7 +235,7 @@ def _apt(argv: list[str], folder: Path, shell: Shell) -> Finished:
         raise EngineOrNetworkError(
             Fault(
                 place="private engine",
-                cause=f"`{' '.join(argv[:1] + argv[-2:])}` failed: {_last_line(done.err or done.out)}",
+                cause=f"{argv[0]} failed: {_first_error(done.err or done.out)}",
                 fix="See that this machine reaches Debian's packages (`apt-get update`), and try again",
             )
         )
@@ -301,6 +301,11 @@ def _running(pid: int) -> bool:
     except OSError:
         return False
     return state != "Z"
+
+
+def _first_error(text: str) -> str:
+    errors = [line.removeprefix("E: ") for line in text.splitlines() if line.startswith("E: ")]
+    return errors[0] if errors else _last_line(text)
 
 
 def _last_line(text: str) -> str:

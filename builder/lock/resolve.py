@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from builder.abi.facts import harvest
+from builder.abi.harvest import harvest
 from builder.errors import CannotResolveError, Fault
 from builder.lock.conflict import Ask, explain, question_for
 from builder.lock.files import best_wheel

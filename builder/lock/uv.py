@@ -210,4 +210,7 @@ def _causes(trace: str) -> list[str]:
     """The chain of causes, from the outside in: uv prints a cause a line, after its warnings."""
     error = re.split(r"^(?=error: )", trace, flags=re.MULTILINE)[-1]
     causes = re.findall(r"^(?:error|\s+(?:cause|Caused by)): (.+)$", error, re.MULTILINE)
-    return [cause.rstrip(".") for cause in causes] or [trace.strip()[-200:] or "it said nothing"]
+    if not causes:
+        return [trace.strip()[-200:] or "it said nothing"]
+    # An index's address may hold a password.
+    return [re.sub(r" for url \(\S+\)", "", cause).rstrip(".") for cause in causes]

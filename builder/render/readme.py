@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console
@@ -33,13 +32,15 @@ def readme(
     if bench:
         parts["bench"] = _bench(bench)
     for name, part in parts.items():
-        text = re.sub(
-            rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)",
-            lambda found, part=part: f"{found[1]}{part}{found[2]}",
-            text,
-            flags=re.DOTALL,
-        )
+        text = _replaced(text, name, part)
     return text
+
+
+def _replaced(text: str, name: str, part: str) -> str:
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    return f"{head}{begin}{part}{end}{tail}" if found and closed else text
 
 
 def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from builder.errors import EngineOrNetworkError, Fault
 from builder.wheels.network import session
 from builder.wheels.store import WheelStore, default_folder, find
 
@@ -62,12 +63,20 @@ def _unpacked(entry: dict[str, Any]) -> Path:
             url = find(network, entry["name"], str(entry["version"]), entry["file"], entry["sha256"])
             wheel = store.fetch(entry["file"], entry["sha256"], entry["size"], url)
     folder = wheel.parent / "unpacked"
+    try:
+        _unpack(wheel, f"{wanted}/", folder)
+    except zipfile.BadZipFile as error:
+        raise EngineOrNetworkError(
+            Fault(place=str(wheel), cause="it is damaged", fix="Delete it, and run the command again")
+        ) from error
+    return folder / wanted
+
+
+def _unpack(wheel: Path, prefix: str, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
-            target = folder / member.filename
-            if member.filename.startswith(wanted) and not _is_there(target, member):
+            if member.filename.startswith(prefix) and not _is_there(folder / member.filename, member):
                 archive.extract(member, folder)
-    return folder / wanted
 
 
 def _is_there(target: Path, member: zipfile.ZipInfo) -> bool:

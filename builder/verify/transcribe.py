@@ -46,12 +46,13 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     with engine.container(f"cuvee:{row.id}", gpus=gpus, binds=binds) as container:
         copy_in(container, PROBE, "/tmp")  # noqa: S108 - inside the container
         done = container.exec_run(words, demux=True)
-    answer = _answer(done.output[0])
+    said, complained = done.output
+    answer = _answer(said)
     if answer.get("outcome") != "passed":
         raise EngineOrNetworkError(
             Fault(
                 place=f"cuvee:{row.id}",
-                cause=f"the transcription failed: {answer.get('reason') or done.output}",
+                cause=f"the transcription failed: {answer.get('reason') or _last_words(complained)}",
                 fix=f"Run `cuvee test {row.id}` to see whether the image is sound",
             )
         )
@@ -64,3 +65,9 @@ def _answer(output: bytes | None) -> dict[str, Any]:
     except ValueError:
         return {"reason": (output or b"").decode(errors="replace")}
     return answer
+
+
+def _last_words(output: bytes | None) -> str:
+    """What a process said before it was aborted: cuDNN's complaint takes two lines."""
+    lines = [line for line in (output or b"").decode(errors="replace").splitlines() if line.strip()]
+    return "; ".join(lines[-2:]) or "it said nothing"

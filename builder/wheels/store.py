@@ -214,7 +214,7 @@ def _default_index() -> str:
     # Files here name no registry's address, so that a mirror serves as well. No public constant of a library
     # gives it either; this private one of pip has been in its place since 2018.
     try:
-        from pip._internal.models.index import PyPI  # noqa: PLC0415 - only where no index is set
+        from pip._internal.models.index import PyPI
     except ImportError as error:
         raise CannotResolveError(
             Fault(

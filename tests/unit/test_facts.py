@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.abi.elf import read_elf
-from builder.abi.facts import WheelFacts, harvest, opened
+from builder.abi.facts import WheelFacts
 from builder.abi.fatbin import architectures
+from builder.abi.harvest import harvest, opened
 from builder.errors import BadInputError, CuveeError
 
 ELF = Path(__file__).parents[1] / "elf"

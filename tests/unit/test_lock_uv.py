@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -12,121 +11,15 @@ from builder.lock.uv import Candidate, Question, Refusal, Resolved, ask
 from builder.shell import Finished
 from builder.wheels import network
 
-# What uv 0.13.9 says. An index address is shortened to index.test, and a file's to files.test.
+SAID = Path(__file__).with_name("uv_says")
+"""What uv 0.13.9 says, and `old-*` what 0.9.0 said; the hosts of addresses are index.test and files.test."""
 
 RESOLVED = "Resolved 2 packages in 101ms\n"
-PYLOCK = """\
-lock-version = "1.0"
-created-by = "uv"
-requires-python = ">=3.11"
-
-[[packages]]
-name = "docopt"
-version = "0.6.2"
-sdist = { url = "https://files.test/a2/docopt-0.6.2.tar.gz", upload-time = 2014-06-16T11:18:57Z, size = 25901, \
-hashes = { sha256 = "49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491" } }
-
-[[packages]]
-name = "ctranslate2"
-version = "4.4.0"
-wheels = [{ url = "https://files.test/f3/ctranslate2-4.4.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",\
- upload-time = 2024-09-09T10:51:05Z, size = 37422944, \
-hashes = { sha256 = "7653f1f22da29bbb0ba5704ac27b1a3fbde1f34b2b65a703dd20f7e2331eb03c" } }]
-"""
 NOTHING = 'lock-version = "1.0"\ncreated-by = "uv"\nrequires-python = ">=3.11"\n'
 
-NO_SUCH_VERSION = """\
-error: No solution found when resolving dependencies
-  cause: Because there is no version of ctranslate2==4.9.0 and you require ctranslate2==4.9.0, we can conclude that \
-your requirements are unsatisfiable.
-"""
-NO_WHEEL = """\
-warning: The requested Python version 3.13 is not available; 3.11.7 will be used to build dependencies instead.
-error: No solution found when resolving dependencies
-  cause: Because ctranslate2==4.4.0 has no wheels with a matching Python ABI tag (e.g., `cp313`) and you require \
-ctranslate2==4.4.0, we can conclude that your requirements are unsatisfiable.
 
-hint: You require CPython 3.13 (`cp313`), but we only found wheels for `ctranslate2` (v4.4.0) with the following \
-Python ABI tags: `cp38`, `cp39`, `cp310`, `cp311`, `cp312`
-"""
-CLASH = """\
-error: No solution found when resolving dependencies
-  cause: Because whisperx>=3.3.1 depends on ctranslate2<4.5.0 and you require ctranslate2==4.5.0, we can conclude \
-that your requirements and whisperx>=3.3.1 are incompatible.
-         And because you require whisperx==3.3.1, we can conclude that your requirements are unsatisfiable.
-"""
-UNKNOWN = """\
-error: No solution found when resolving dependencies
-  cause: Because no-such-package was not found in the package registry and you require no-such-package==1, we can \
-conclude that your requirements are unsatisfiable.
-"""
-OLD_CLASH = """\
-  × No solution found when resolving dependencies:
-  ╰─▶ Because whisperx==3.3.1 depends on ctranslate2<4.5.0 and you require
-      ctranslate2==4.5.0, we can conclude that your requirements and
-      whisperx==3.3.1 are incompatible.
-      And because you require whisperx==3.3.1, we can conclude that your
-      requirements are unsatisfiable.
-"""
-UNREACHABLE = """\
-error: Failed to fetch: http://127.0.0.1:9/simple/numpy/
-  cause: error sending request for url (http://127.0.0.1:9/simple/numpy/)
-  cause: client error (Connect)
-  cause: tcp connect error
-  cause: Connection refused (os error 111)
-"""
-OLD_UNREACHABLE = """\
-error: Failed to fetch: `http://127.0.0.1:9/simple/numpy/`
-  Caused by: error sending request for url (http://127.0.0.1:9/simple/numpy/)
-  Caused by: client error (Connect)
-  Caused by: tcp connect error
-  Caused by: Connection refused (os error 111)
-"""
-NO_HOST = """\
-error: Failed to fetch: https://index.test/simple/numpy/
-  cause: error sending request for url (https://index.test/simple/numpy/)
-  cause: client error (Connect)
-  cause: dns error
-  cause: error resolving DNS
-  cause: failed to lookup address information: Name or service not known
-"""
-LOCKED_OUT = """\
-error: No solution found when resolving dependencies
-  cause: Because numpy was not found in the package registry and you require numpy, we can conclude that your \
-requirements are unsatisfiable.
-
-hint: An index URL (http://index.test/simple) could not be queried due to a lack of valid authentication \
-credentials (401 Unauthorized)
-"""
-OLD_LOCKED_OUT = """\
-  × No solution found when resolving dependencies:
-  ╰─▶ Because numpy was not found in the package registry and you require
-      numpy, we can conclude that your requirements are unsatisfiable.
-
-      hint: An index URL (http://index.test/simple) could not
-      be queried due to a lack of valid authentication credentials (403
-      Forbidden).
-"""
-YANKED = """\
-Resolved 113 packages in 1.58s
-warning: `pyannote-audio==4.0.6` is yanked
-"""
-YANKED_WITH_REASON = """\
-Resolved 1 package in 55ms
-warning: `requests==2.32.0` is yanked (reason: "Yanked due to conflicts with CVE-2024-35195 mitigation")
-"""
-BUILD_FAILED = """\
-warning: The requested Python version 3.14 is not available; 3.11.7 will be used to build dependencies instead.
-  cause: something beside the point
-error: Failed to build `av==11.0.0`
-  cause: The build backend returned an error
-  cause: Call to `setuptools.build_meta:__legacy__.get_requires_for_build_wheel` failed (exit status: 1)
-
-         [stderr]
-         Package libavformat was not found in the pkg-config search path.
-
-hint: `av` (v11.0.0) was included because `faster-whisper` (v1.0.0) depends on `av>=11.dev0, <12.dev0`
-"""
+def said(name: str) -> str:
+    return (SAID / name).read_text(encoding="utf-8")
 
 
 class RecordingShell:
@@ -249,7 +142,7 @@ def test_where_the_host_names_no_certificates_uv_uses_its_own(monkeypatch: pytes
 
 
 def test_an_answer_names_every_file_with_its_hash_and_size_sorted_by_package() -> None:
-    assert ask(question(), "row x", RecordingShell(RESOLVED, pylock=PYLOCK)) == (
+    assert ask(question(), "row x", RecordingShell(RESOLVED, pylock=said("pylock.toml"))) == (
         Resolved(
             name="ctranslate2",
             version="4.4.0",
@@ -278,15 +171,18 @@ def test_an_answer_names_every_file_with_its_hash_and_size_sorted_by_package() -
 
 
 def test_a_files_name_is_the_plain_one_though_its_address_is_escaped_and_has_a_query() -> None:
-    pylock = PYLOCK.replace("docopt-0.6.2.tar.gz", "docopt-0.6.2%2Bcu121.tar.gz?token=secret")
+    pylock = said("pylock.toml").replace("docopt-0.6.2.tar.gz", "docopt-0.6.2%2Bcu121.tar.gz?token=secret")
     answer = ask(question(), "row x", RecordingShell(RESOLVED, pylock=pylock))
     assert not isinstance(answer, Refusal)
     assert answer[1].source
     assert answer[1].source.file == "docopt-0.6.2+cu121.tar.gz"
 
 
-@pytest.mark.parametrize("trace", [NO_SUCH_VERSION, NO_WHEEL, CLASH, UNKNOWN, OLD_CLASH])
-def test_that_there_is_no_solution_is_an_answer_and_no_error(trace: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["no-such-version", "no-wheel", "no-wheel-for-glibc", "clash", "unknown", "old-clash"]
+)
+def test_that_there_is_no_solution_is_an_answer_and_no_error(name: str) -> None:
+    trace = said(f"{name}.txt")
     assert ask(question(), "row x", RecordingShell(trace, 1)) == Refusal(trace=trace)
 
 
@@ -294,17 +190,18 @@ def test_that_there_is_no_solution_is_an_answer_and_no_error(trace: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("err", "cause"),
+    ("name", "cause"),
     [
-        (UNREACHABLE, "Connection refused (os error 111)"),
-        (OLD_UNREACHABLE, "Connection refused (os error 111)"),
-        (NO_HOST, "failed to lookup address information: Name or service not known"),
+        ("unreachable", "Connection refused (os error 111)"),
+        ("old-unreachable", "Connection refused (os error 111)"),
+        ("no-host", "failed to lookup address information: Name or service not known"),
+        ("503", "HTTP status server error (503 Service Unavailable)"),
     ],
 )
 def test_an_index_that_cannot_be_reached_is_the_networks_fault_told_by_its_innermost_cause(
-    err: str, cause: str
+    name: str, cause: str
 ) -> None:
-    error = told(err, 2)
+    error = told(said(f"{name}.txt"), 2)
     assert (type(error), error.exit_code) == (EngineOrNetworkError, 5)
     [fault] = error.faults
     assert fault.place == "row x"
@@ -313,12 +210,12 @@ def test_an_index_that_cannot_be_reached_is_the_networks_fault_told_by_its_inner
 
 
 @pytest.mark.parametrize(
-    ("err", "answer"), [(LOCKED_OUT, "401 Unauthorized"), (OLD_LOCKED_OUT, "403 Forbidden")]
+    ("name", "answer"), [("locked-out", "401 Unauthorized"), ("old-locked-out", "403 Forbidden")]
 )
 def test_an_index_that_does_not_let_us_in_is_not_told_as_a_package_that_does_not_exist(
-    err: str, answer: str
+    name: str, answer: str
 ) -> None:
-    error = told(err)
+    error = told(said(f"{name}.txt"))
     assert (type(error), error.exit_code) == (EngineOrNetworkError, 5)
     [fault] = error.faults
     assert fault.place == "row x"
@@ -327,7 +224,7 @@ def test_an_index_that_does_not_let_us_in_is_not_told_as_a_package_that_does_not
 
 
 def test_a_yanked_version_is_refused_though_uv_takes_it() -> None:
-    error = told(YANKED, 0, PYLOCK)
+    error = told(said("yanked.txt"), 0, said("pylock.toml"))
     assert (type(error), error.exit_code) == (CannotResolveError, 4)
     [fault] = error.faults
     assert fault.place == "row x"
@@ -336,7 +233,7 @@ def test_a_yanked_version_is_refused_though_uv_takes_it() -> None:
 
 
 def test_every_yanked_version_is_told_with_the_reason_that_its_authors_gave() -> None:
-    error = told(YANKED + YANKED_WITH_REASON, 0, PYLOCK)
+    error = told(said("yanked.txt") + said("yanked-with-reason.txt"), 0, said("pylock.toml"))
     assert [fault.cause for fault in error.faults] == [
         "pyannote-audio==4.0.6 was yanked from the index",
         "requests==2.32.0 was yanked from the index: Yanked due to conflicts with CVE-2024-35195 mitigation",
@@ -344,7 +241,7 @@ def test_every_yanked_version_is_told_with_the_reason_that_its_authors_gave() ->
 
 
 def test_another_failure_of_uv_is_told_by_what_failed_and_why_without_its_log() -> None:
-    error = told(BUILD_FAILED)
+    error = told(said("build-failed.txt"))
     assert (type(error), error.exit_code) == (CannotResolveError, 4)
     [fault] = error.faults
     assert fault.place == "row x"
@@ -368,7 +265,7 @@ def test_a_uv_that_dies_in_silence_is_told_too() -> None:
 @pytest.mark.parametrize(("missing", "key"), [(", size = 25901", "size"), ("sha256", "sha256")])
 def test_an_index_that_does_not_give_what_a_lock_needs_is_told(missing: str, key: str) -> None:
     other = "md5" if missing == "sha256" else ""
-    head, docopt, rest = PYLOCK.partition('name = "docopt"')
+    head, docopt, rest = said("pylock.toml").partition('name = "docopt"')
     error = told(RESOLVED, 0, head + docopt + rest.replace(missing, other, 1))
     [fault] = error.faults
     assert error.exit_code == 4
@@ -377,6 +274,9 @@ def test_an_index_that_does_not_give_what_a_lock_needs_is_told(missing: str, key
     assert fault.fix == "Use an index that has the JSON API with sizes (PEP 700)"
 
 
-def test_no_error_tells_the_address_of_an_index() -> None:
-    for err in (UNREACHABLE, OLD_UNREACHABLE, NO_HOST, LOCKED_OUT, OLD_LOCKED_OUT):
-        assert "://" not in str(told(err, 2)), json.dumps(err)
+@pytest.mark.parametrize(
+    "name", ["unreachable", "old-unreachable", "no-host", "503", "locked-out", "old-locked-out"]
+)
+def test_no_error_tells_the_address_of_an_index(name: str) -> None:
+    assert "://" in said(f"{name}.txt")
+    assert "://" not in str(told(said(f"{name}.txt"), 2))

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from builder import matrix, pipeline
+from builder.errors import (
+    BadInputError,
+    CheckFailedError,
+    CuveeError,
+    EngineOrNetworkError,
+    NothingSelectedError,
+)
+from builder.lock import record
+from builder.lock.record import Environment, Lock
+from builder.lock.resolve import resolve
+from builder.matrix import Row
+from builder.project import Project
+from builder.shell import Finished
+
+ROOT = Path(__file__).parents[2]
+SAID = Path(__file__).with_name("uv_says")
+REAL = matrix.load(ROOT / "matrix.yaml").rows
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A copy of the golden project, which is locked and rendered."""
+    shutil.copytree(ROOT / "tests" / "golden", tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def row(project: Project) -> Row:
+    return pipeline.rows(project, ["blend"])[0]
+
+
+class Resolver:
+    """Stands in for the resolver: it gives one answer, and remembers what it was asked."""
+
+    def __init__(self, answer: Lock) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, Lock | None]] = []
+
+    def __call__(self, row: Row, previous: Lock | None) -> Lock:
+        self.asked.append((row.id, previous))
+        return dataclasses.replace(self.answer, fingerprint=row.fingerprint())
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch, project: Project) -> Resolver:
+    """Answers with the present lock of `blend`, less its overlay."""
+    present = record.read(project.image("blend") / record.FILE)
+    fewer = dataclasses.replace(present, overlays=())
+    stands_in = Resolver(fewer)
+    monkeypatch.setattr("builder.lock.resolve.resolve", stands_in)
+    return stands_in
+
+
+class UnreachableUv:
+    """A uv without a network."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        stdin: str | None = None,
+        timeout: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Finished:
+        del env, cwd, stdin, timeout, on_line
+        words = (SAID / "unreachable.txt").read_text(encoding="utf-8")
+        return Finished(argv=tuple(argv), code=2, out="", err=words)
+
+    def spawn(self, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> int:
+        raise AssertionError((argv, log, env))
+
+
+def everything(project: Project) -> dict[str, bytes]:
+    files = (path for path in project.root.rglob("*") if path.is_file())
+    return {str(path.relative_to(project.root)): path.read_bytes() for path in files}
+
+
+def moved_on(project: Project) -> Row:
+    """The row after someone has changed the matrix."""
+    text = project.matrix.read_text(encoding="utf-8")
+    assert text.count("as_of: 2025-01-20") == 1
+    project.matrix.write_text(text.replace("as_of: 2025-01-20", "as_of: 2025-01-21"), encoding="utf-8")
+    return pipeline.rows(project, ["blend"])[0]
+
+
+def told(check: Callable[[Project, Row], object], project: Project, row: Row) -> list[tuple[str, str, str]]:
+    with pytest.raises(CheckFailedError) as caught:
+        check(project, row)
+    assert caught.value.exit_code == 1
+    return [(fault.place, fault.cause, fault.fix) for fault in caught.value.faults]
+
+
+# rows
+
+
+def test_rows_are_those_asked_for_or_all(project: Project) -> None:
+    assert [row.id for row in pipeline.rows(project, [])] == ["blend", "small"]
+    assert [row.id for row in pipeline.rows(project, ["small"])] == ["small"]
+    with pytest.raises(NothingSelectedError) as caught:
+        pipeline.rows(project, ["smal"])
+    [fault] = caught.value.faults
+    assert (fault.place, fault.fix) == ("row smal", "Nearest: small")
+
+
+# lock
+
+
+def test_the_present_lock_is_kept_without_asking_anyone_while_the_matrix_has_not_moved_on(
+    project: Project, row: Row, resolver: Resolver
+) -> None:
+    before, talk = everything(project), list[str]()
+    assert pipeline.lock(project, row, talk.append) == record.read(project.image("blend") / record.FILE)
+    assert (resolver.asked, talk) == ([], [])
+    assert everything(project) == before
+
+
+def test_a_row_that_has_moved_on_is_resolved_again_with_the_present_lock_to_compare(
+    project: Project, resolver: Resolver
+) -> None:
+    present, row, talk = record.read(project.image("blend") / record.FILE), moved_on(project), list[str]()
+    fresh = pipeline.lock(project, row, talk.append)
+    assert resolver.asked == [("blend", present)]
+    assert talk == ["blend: resolving as of 2025-01-21"]
+    assert record.read(project.image("blend") / record.FILE) == fresh
+    assert fresh.fingerprint == row.fingerprint()
+    pipeline.check_lock(project, row)
+
+
+def test_locking_again_asks_though_the_lock_is_present(
+    project: Project, row: Row, resolver: Resolver
+) -> None:
+    pipeline.lock(project, row, print, again=True)
+    assert [asked for asked, _ in resolver.asked] == ["blend"]
+
+
+@pytest.mark.parametrize("broken", [b"", b"{}", b"<<<<<<< HEAD\n", None])
+def test_a_broken_or_missing_lock_is_replaced(
+    project: Project, row: Row, resolver: Resolver, broken: bytes | None
+) -> None:
+    path = project.image("blend") / record.FILE
+    path.unlink() if broken is None else path.write_bytes(broken)
+    fresh = pipeline.lock(project, row, print)
+    assert resolver.asked == [("blend", None)]
+    assert record.read(path) == fresh
+
+
+def test_locking_writes_the_lock_and_its_requirements_and_removes_those_of_layers_that_are_gone(
+    project: Project, row: Row, resolver: Resolver
+) -> None:
+    folder = project.image("blend")
+    assert (folder / "requirements-overlay-cudnn8.txt").is_file()
+    (folder / "requirements-old.txt").write_text("stale", encoding="utf-8")
+    kept = {name: (folder / name).read_bytes() for name in ("Dockerfile", "loader.conf")}
+    pipeline.lock(project, row, print, again=True)
+    assert resolver.asked
+    assert {path.name for path in folder.iterdir()} == {
+        record.FILE,
+        "requirements.txt",
+        "requirements-tools.txt",
+        "requirements-cuda.txt",
+        "requirements-cudnn.txt",
+        "requirements-torch.txt",
+        "requirements-libraries.txt",
+        "requirements-speech.txt",
+        *kept,
+    }
+    assert {name: (folder / name).read_bytes() for name in kept} == kept
+
+
+def test_locking_one_row_touches_no_other(project: Project, row: Row, resolver: Resolver) -> None:
+    before = everything(project)
+    pipeline.lock(project, row, print, again=True)
+    assert resolver.asked
+    after = everything(project)
+    assert {name for name in before if before[name] != after.get(name)} == {
+        "images/blend/lock.json",
+        "images/blend/requirements-overlay-cudnn8.txt",
+    }
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_where_the_index_cannot_be_reached_nothing_is_written(
+    project: Project, monkeypatch: pytest.MonkeyPatch, *, locked: bool
+) -> None:
+    monkeypatch.setattr("builder.lock.resolve.resolve", partial(resolve, shell=UnreachableUv()))
+    row = moved_on(project)
+    if not locked:
+        shutil.rmtree(project.root / "images")
+    before = everything(project)
+    with pytest.raises(EngineOrNetworkError) as caught:
+        pipeline.lock(project, row, print)
+    [fault] = caught.value.faults
+    assert caught.value.exit_code == 5
+    assert fault.place == "row blend"
+    assert fault.cause.endswith("; nothing was changed")
+    assert fault.fix.startswith("Check the network")
+    assert everything(project) == before
+    assert (project.root / "images").exists() == locked
+
+
+# lock --check
+
+
+def test_a_lock_that_is_the_matrixs_passes(project: Project) -> None:
+    for row in pipeline.rows(project, []):
+        pipeline.check_lock(project, row)
+
+
+def test_a_matrix_that_has_moved_on_fails_the_check_with_the_command_to_run(project: Project) -> None:
+    assert told(pipeline.check_lock, project, moved_on(project)) == [
+        (
+            "images/blend/lock.json",
+            "the matrix has moved on since it was locked",
+            "Run `cuvee lock blend` and commit the result",
+        )
+    ]
+
+
+def test_files_of_the_lock_that_were_edited_or_deleted_fail_the_check_all_at_once(
+    project: Project, row: Row
+) -> None:
+    folder = project.image("blend")
+    (folder / record.FILE).write_bytes((folder / record.FILE).read_bytes() + b"\n")
+    (folder / "requirements.txt").write_text("torch==1.0\n", encoding="utf-8")
+    (folder / "requirements-speech.txt").unlink()
+    names = ("lock.json", "requirements.txt", "requirements-speech.txt")
+    assert told(pipeline.check_lock, project, row) == [
+        (
+            f"images/blend/{name}",
+            "it is not what `cuvee lock` writes",
+            "Run `cuvee lock blend` and commit the result",
+        )
+        for name in names
+    ]
+
+
+def test_a_check_changes_nothing_and_asks_no_one(project: Project, resolver: Resolver) -> None:
+    row = moved_on(project)
+    (project.image("blend") / "Dockerfile").unlink()
+    before = everything(project)
+    for check in (pipeline.check_lock, pipeline.check_render):
+        told(check, project, row)
+    assert everything(project) == before
+    assert resolver.asked == []
+
+
+@pytest.mark.parametrize(
+    "stage", [pipeline.check_lock, pipeline.check_render, pipeline.plan, pipeline.render]
+)
+def test_a_row_that_was_never_locked_is_told_with_the_command_to_run(
+    project: Project, row: Row, stage: Callable[[Project, Row], object]
+) -> None:
+    (project.image("blend") / record.FILE).unlink()
+    with pytest.raises(BadInputError) as caught:
+        stage(project, row)
+    [fault] = caught.value.faults
+    assert fault.place.endswith("images/blend/lock.json")
+    assert (fault.cause, fault.fix) == ("it does not exist", "Run `cuvee lock blend`")
+
+
+def test_no_package_of_a_lock_can_be_edited_by_hand_unseen(project: Project, row: Row) -> None:
+    path = project.image("blend") / record.FILE
+    locked = record.read(path)
+    for number, package in enumerate(locked.main.packages):
+        changes = ({"version": "9"}, {"sha256": "f" * 64}, {"file": "x.whl"}, {"size": 1})
+        for change in changes:
+            packages = list(locked.main.packages)
+            packages[number] = dataclasses.replace(package, **change)
+            edited = dataclasses.replace(
+                locked, environments=(Environment(name="main", packages=tuple(packages)),)
+            )
+            path.write_text(edited.text(), encoding="utf-8")
+            with pytest.raises(CuveeError):  # noqa: PT012 - one of the two sees it
+                pipeline.check_lock(project, row)
+                pipeline.check_render(project, row)
+
+
+# plan, render and render --check
+
+
+def test_a_plan_for_a_dry_run_is_refused_while_a_build_would_lock_first(project: Project, row: Row) -> None:
+    assert pipeline.intended(project, row) == pipeline.plan(project, row)
+    [(place, _, fix)] = told(pipeline.intended, project, moved_on(project))
+    assert (place, fix) == ("images/blend/lock.json", "Run `cuvee lock blend` and commit the result")
+
+
+def test_rendering_writes_what_is_not_right_and_names_it(project: Project, row: Row) -> None:
+    before = everything(project)
+    assert pipeline.render(project, row) == ()
+    (project.image("blend") / "Dockerfile").write_text("FROM nvidia/cuda\n", encoding="utf-8")
+    (project.image("blend") / "loader.conf").unlink()
+    assert pipeline.render(project, row) == ("Dockerfile", "loader.conf")
+    assert everything(project) == before
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "loader.conf"])
+@pytest.mark.parametrize("edit", [b"# edited\n", b"\r\n", None])
+def test_a_rendered_file_that_was_edited_fails_the_check_with_the_command_to_run(
+    project: Project, row: Row, name: str, edit: bytes | None
+) -> None:
+    pipeline.check_render(project, row)
+    path = project.image("blend") / name
+    path.unlink() if edit is None else path.write_bytes(path.read_bytes() + edit)
+    assert told(pipeline.check_render, project, row) == [
+        (
+            f"images/blend/{name}",
+            "it is not what `cuvee render` writes",
+            "Run `cuvee render blend` and commit the result",
+        )
+    ]
+
+
+def test_a_dockerfile_with_other_line_endings_is_another_dockerfile(project: Project, row: Row) -> None:
+    path = project.image("blend") / "Dockerfile"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    [(place, _, _)] = told(pipeline.check_render, project, row)
+    assert place == "images/blend/Dockerfile"
+
+
+# The real repository
+
+
+@pytest.mark.parametrize("real", REAL, ids=lambda row: row.id)
+def test_the_committed_lock_is_the_matrixs(real: Row) -> None:
+    pipeline.check_lock(Project(ROOT), real)
+
+
+@pytest.mark.parametrize("real", REAL, ids=lambda row: row.id)
+def test_the_committed_dockerfile_is_rendered_from_the_committed_lock(real: Row) -> None:
+    pipeline.check_render(Project(ROOT), real)
+
+
+def test_every_committed_image_is_a_row_and_has_no_file_that_nothing_writes() -> None:
+    assert {path.name for path in (ROOT / "images").iterdir()} == {row.id for row in REAL}
+    for row in REAL:
+        layers = {layer.requirements_file for layer in pipeline.plan(Project(ROOT), row).layers}
+        own = {record.FILE, "Dockerfile", "loader.conf", "requirements.txt", "requirements-tools.txt"}
+        assert {path.name for path in (ROOT / "images" / row.id).iterdir()} == layers | own, row.id

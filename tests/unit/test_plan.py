@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from pathlib import PurePosixPath as Posix
+
+import pytest
+
+from builder import matrix
+from builder.abi.facts import WheelFacts
+from builder.errors import BadInputError
+from builder.lock import record
+from builder.lock.record import Environment, Lock, Package
+from builder.matrix import Row
+from builder.plan import Plan, minimum_driver, plan, site_packages
+from builder.project import Project
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Project(ROOT / "tests" / "golden")
+SITE = Posix("/opt/cuvee/main/lib/python3.11/site-packages")
+CUDNN_8 = "libcudnn_ops_infer.so.8"
+
+
+def row(name: str, **values: object) -> Row:
+    """A row of the golden matrix, with other values."""
+    [found] = matrix.load(GOLDEN.matrix).select([name])
+    return found.model_copy(update=values)
+
+
+def lock(name: str) -> Lock:
+    return record.read(GOLDEN.image(name) / record.FILE)
+
+
+def planned(name: str) -> Plan:
+    return plan(row(name), lock(name))
+
+
+def package(name: str, version: str = "1.0", **facts: tuple[str, ...]) -> Package:
+    file = f"{name}-{version}-py3-none-any.whl"
+    return Package(name=name, version=version, file=file, sha256="0" * 64, size=7, facts=WheelFacts(**facts))
+
+
+def lock_of(*packages: Package, overlays: tuple[Environment, ...] = ()) -> Lock:
+    main = Environment(name="main", packages=packages)
+    return dataclasses.replace(lock("small"), environments=(main,), overlays=overlays)
+
+
+# Layers
+
+
+def test_layers_come_in_the_order_of_how_seldom_they_change() -> None:
+    assert [(layer.name, layer.kind) for layer in planned("blend").layers] == [
+        ("cuda", "chain"),
+        ("cudnn", "chain"),
+        ("torch", "beside"),
+        ("overlay-cudnn8", "beside"),
+        ("libraries", "beside"),
+        ("speech", "beside"),
+    ]
+
+
+def test_a_layer_without_packages_is_none() -> None:
+    assert [layer.name for layer in planned("small").layers] == ["cuda", "libraries", "speech"]
+    assert plan(row("small"), lock_of()).layers == ()
+
+
+def test_each_layer_has_the_packages_it_is_named_for() -> None:
+    names = {layer.name: {part.name for part in layer.packages} for layer in planned("blend").layers}
+    assert names["cuda"] == {"nvidia-cublas-cu12", "nvidia-cuda-runtime-cu12", "nvidia-nccl-cu12"}
+    assert names["cudnn"] == names["overlay-cudnn8"] == {"nvidia-cudnn-cu12"}
+    assert names["torch"] == {"torch", "triton"}
+    assert names["libraries"] == {"numpy"}
+    assert names["speech"] == {"ctranslate2", "docopt", "imageio-ffmpeg", "pip"}
+
+
+def test_what_the_row_names_however_it_spells_it_is_apart_from_what_that_brings() -> None:
+    named = row("small", requirements=("PyAnnote.Audio==3.3.2",))
+    packages = lock_of(package("numpy"), package("pyannote-audio"), package("pyannote-core"))
+    layers = {layer.name: [part.name for part in layer.packages] for layer in plan(named, packages).layers}
+    assert layers == {"libraries": ["numpy", "pyannote-core"], "speech": ["pyannote-audio"]}
+
+
+@pytest.mark.parametrize("name", ["torch", "triton", "torchaudio", "torchvision", "torchcodec"])
+def test_what_comes_with_torch_is_in_its_layer(name: str) -> None:
+    [layer] = plan(row("small"), lock_of(package(name))).layers
+    assert (layer.name, [part.name for part in layer.packages]) == ("torch", [name])
+
+
+@pytest.mark.parametrize("name", ["blend", "small"])
+def test_every_package_of_the_lock_is_in_exactly_one_layer(name: str) -> None:
+    locked = lock(name)
+    placed = Counter(part for layer in planned(name).layers for part in layer.packages)
+    assert placed == Counter(locked.packages())
+    assert set(placed.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "images").glob("*/lock.json")), ids=lambda path: path.parent.name
+)
+def test_every_package_of_a_real_lock_is_in_exactly_one_layer(path: Path) -> None:
+    locked = record.read(path)
+    [real] = matrix.load(ROOT / "matrix.yaml").select([locked.row])
+    placed = Counter(
+        (layer.prefix, part.file) for layer in plan(real, locked).layers for part in layer.packages
+    )
+    assert sum(placed.values()) == sum(1 for _ in locked.packages())
+    assert set(placed.values()) == {1}
+
+
+def test_an_overlay_goes_to_a_folder_of_its_own_and_all_else_into_the_environment() -> None:
+    prefixes = {layer.name: str(layer.prefix) for layer in planned("blend").layers}
+    assert prefixes.pop("overlay-cudnn8") == "/opt/cuvee/overlays/cudnn8"
+    assert set(prefixes.values()) == {"/opt/cuvee/main"}
+    assert [layer.name for layer in planned("blend").layers if layer.is_overlay] == ["overlay-cudnn8"]
+
+
+def test_each_layer_has_a_requirements_file_of_its_own() -> None:
+    files = [layer.requirements_file for layer in planned("blend").layers]
+    assert files[0] == "requirements-cuda.txt"
+    assert len(set(files)) == len(files)
+
+
+def test_a_plans_download_is_the_size_of_all_its_files() -> None:
+    whole = planned("blend")
+    assert whole.download == sum(part.size for part in lock("blend").packages())
+    assert whole.download == sum(layer.size for layer in whole.layers)
+
+
+def test_what_installs_is_in_no_layer() -> None:
+    whole = planned("small")
+    assert {"uv", "setuptools"} <= {tool.name for tool in whole.tools}
+    assert not {"uv", "setuptools"} & {part.name for layer in whole.layers for part in layer.packages}
+
+
+# What the loader must offer
+
+
+def test_the_loader_offers_the_folders_of_what_ctranslate2_opens_by_name_and_no_other() -> None:
+    assert planned("blend").loader == (
+        SITE / "nvidia/cublas/lib",
+        SITE / "nvidia/nccl/lib",
+        Posix("/opt/cuvee/overlays/cudnn8/nvidia/cudnn/lib"),
+    )
+
+
+def test_torchs_cudnn_9_is_not_offered_because_torch_finds_it_by_its_rpath() -> None:
+    assert lock("blend").main.package("nvidia-cudnn-cu12")
+    assert SITE / "nvidia/cudnn/lib" not in planned("blend").loader
+
+
+def test_a_ctranslate2_that_opens_no_cudnn_gets_no_cudnn_folder_though_one_is_there() -> None:
+    blend = lock("blend")
+    [newer] = [part for part in lock("small").main.packages if part.name == "ctranslate2"]
+    packages = tuple(newer if part.name == "ctranslate2" else part for part in blend.main.packages)
+    without = dataclasses.replace(blend, environments=(Environment(name="main", packages=packages),))
+    assert plan(row("blend"), without).loader == (SITE / "nvidia/cublas/lib", SITE / "nvidia/nccl/lib")
+
+
+def test_without_its_overlay_a_row_offers_no_cudnn_and_so_fails_as_people_met_it() -> None:
+    bare = dataclasses.replace(lock("blend"), overlays=())
+    assert plan(row("blend"), bare).loader == (SITE / "nvidia/cublas/lib", SITE / "nvidia/nccl/lib")
+
+
+OPENS_CUDNN_8 = package("ctranslate2", opens=(CUDNN_8,))
+HAS_CUDNN_8 = package("nvidia-cudnn-cu12", libraries=(f"nvidia/cudnn/lib/{CUDNN_8}",))
+
+
+def test_a_folder_of_the_environment_is_offered_where_there_is_no_overlay() -> None:
+    assert plan(row("small"), lock_of(OPENS_CUDNN_8, HAS_CUDNN_8)).loader == (SITE / "nvidia/cudnn/lib",)
+
+
+def test_an_overlay_wins_over_the_environment() -> None:
+    overlay = Environment(name="cudnn8", packages=(HAS_CUDNN_8,))
+    both = lock_of(OPENS_CUDNN_8, HAS_CUDNN_8, overlays=(overlay,))
+    assert plan(row("small"), both).loader == (Posix("/opt/cuvee/overlays/cudnn8/nvidia/cudnn/lib"),)
+
+
+def test_what_an_overlay_lacks_is_offered_by_the_environment() -> None:
+    overlay = Environment(name="cudnn8", packages=(HAS_CUDNN_8,))
+    cublas = package("nvidia-cublas-cu12", libraries=("nvidia/cublas/lib/libcublas.so.12",))
+    opens = package("ctranslate2", opens=(CUDNN_8, "libcublas.so.12"))
+    assert plan(row("small"), lock_of(opens, cublas, overlays=(overlay,))).loader == (
+        SITE / "nvidia/cublas/lib",
+        Posix("/opt/cuvee/overlays/cudnn8/nvidia/cudnn/lib"),
+    )
+
+
+def test_names_that_no_wheel_offers_such_as_the_drivers_give_no_folder() -> None:
+    assert plan(row("small"), lock_of(package("ctranslate2", opens=("libcuda.so.1",)))).loader == ()
+
+
+def test_the_folders_are_those_of_the_rows_python() -> None:
+    assert site_packages(Posix("/opt/cuvee/main"), "3.13") == Posix(
+        "/opt/cuvee/main/lib/python3.13/site-packages"
+    )
+
+
+# FFmpeg, base and environment
+
+
+def test_a_static_ffmpeg_is_linked_from_its_wheel_into_the_path() -> None:
+    [link] = planned("blend").links
+    assert link.path == Posix("/opt/cuvee/main/bin/ffmpeg")
+    assert link.target == SITE / "imageio_ffmpeg/binaries/ffmpeg-linux-x86_64-v7.0.2"
+    assert planned("blend").ffmpeg_packages == ()
+
+
+def test_a_shared_ffmpeg_is_debians_and_nothing_is_linked() -> None:
+    assert planned("small").ffmpeg_packages == ("ffmpeg",)
+    assert planned("small").links == ()
+
+
+def test_a_row_without_ffmpeg_links_none_though_another_package_brought_the_wheel() -> None:
+    without = plan(row("blend", ffmpeg="none"), lock("blend"))
+    assert (without.links, without.ffmpeg_packages) == ((), ())
+
+
+def test_an_image_stands_on_the_rows_base_and_is_called_after_the_row() -> None:
+    whole = planned("small")
+    assert (whole.tag, whole.base_image, whole.python) == ("cuvee:small", "debian:bookworm-slim", "3.11")
+    assert whole.base_packages == ("ca-certificates", "python3", "python3-venv")
+
+
+def test_the_environments_programs_come_first_on_the_path() -> None:
+    environment = dict(planned("small").environment)
+    assert environment["PATH"].split(":")[0] == "/opt/cuvee/main/bin"
+    assert "LD_LIBRARY_PATH" not in environment
+
+
+@pytest.mark.parametrize(("cuda", "floor"), [("11.8", "11.0"), ("12.1", "12.0"), ("13.0", "13.0")])
+def test_the_nvidia_runtime_asks_for_a_driver_of_that_major_cuda_since_any_minor_does(
+    cuda: str, floor: str
+) -> None:
+    environment = dict(plan(row("small", cuda=cuda), lock("small")).environment)
+    assert environment["NVIDIA_REQUIRE_CUDA"] == f"cuda>={floor}"
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+# Labels
+
+
+def test_the_labels_say_what_the_image_was_made_from() -> None:
+    labels = dict(planned("blend").labels)
+    assert labels["cuvee.row"] == "blend"
+    assert labels["cuvee.lock"] == lock("blend").digest
+    assert labels["cuvee.cuda"] == "12.1"
+    assert labels["cuvee.cudnn"] == "8.9.7 9.1.0"
+    assert labels["org.opencontainers.image.description"] == row("blend").summary
+
+
+def test_the_labels_say_which_gpus_the_wheels_have_code_for() -> None:
+    labels = dict(planned("blend").labels)
+    assert labels["cuvee.gpu.torch"].split()[0] == "sm_50"
+    assert labels["cuvee.gpu.ctranslate2"].endswith("sm_86 compute_86")
+    assert not any(name.startswith("cuvee.gpu.") and "numpy" in name for name in labels)
+
+
+def test_an_image_without_cudnn_says_none() -> None:
+    assert dict(planned("small").labels)["cuvee.cudnn"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "driver"), [("11.8", "450.80.02"), ("12.8", "525.60.13"), ("13.2", "580.65.06")]
+)
+def test_the_oldest_driver_follows_from_the_major_cuda(cuda: str, driver: str) -> None:
+    assert minimum_driver(cuda) == driver
+    assert dict(plan(row("small", cuda=cuda), lock("small")).labels)["cuvee.driver.minimum"] == driver
+
+
+def test_a_cuda_that_nobody_has_looked_up_is_told_with_place_cause_and_fix() -> None:
+    with pytest.raises(BadInputError) as caught:
+        plan(row("small", cuda="99.1"), lock("small"))
+    [fault] = caught.value.faults
+    assert fault.place == "builder/data/cuda.yaml minimum_driver"
+    assert fault.cause == "the oldest driver of CUDA 99 is not known"
+    assert fault.fix == "Add a line for it, from the release notes of CUDA 99.1"
