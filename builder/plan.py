@@ -24,7 +24,7 @@ HOME = PurePosixPath("/opt/cuvee")
 """Everything that an image has beyond its base lies here; an environment's prefix is `HOME/<environment>`."""
 
 REPOSITORY = "cuvee"
-CHAIN = ("cuda", "cudnn")
+CHAIN = ("cuda", "cudnn", "torch")
 LAST = ("libraries", "speech")
 _TORCH = frozenset({"torch", "triton", "torchaudio", "torchvision", "torchcodec"})
 
@@ -50,6 +50,11 @@ class Layer:
     def is_overlay(self) -> bool:
         """Whether it goes to a folder of its own rather than into an environment."""
         return self.prefix.parent.name == "overlays"
+
+    @property
+    def has_many_wheels(self) -> bool:
+        """Whether it is worth a cache: one change among many wheels would fetch all of them again."""
+        return self.name in LAST
 
     @property
     def size(self) -> int:
@@ -182,12 +187,11 @@ def _layers(row: Row, lock: Lock, prefix: PurePosixPath) -> Iterator[Layer]:
         for demand in row.demands()
         if demand.kind == "requirement"
     }
-    groups: dict[str, list[Package]] = {name: [] for name in (*CHAIN, "torch", *LAST)}
+    groups: dict[str, list[Package]] = {name: [] for name in (*CHAIN, *LAST)}
     for package in lock.main.packages:
         groups[_group(package, named)].append(package)
     for name in CHAIN:
         yield from _layer(name, "chain", prefix, groups[name])
-    yield from _layer("torch", "beside", prefix, groups["torch"])
     for overlay in lock.overlays:
         folder = overlay_folder(overlay.name)
         yield from _layer(f"overlay-{overlay.name}", "beside", folder, overlay.packages)

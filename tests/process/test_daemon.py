@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from builder.engines.private import PrivateEngine, start, stop
 from builder.errors import EngineOrNetworkError
 
+AT_ONCE_S = 20  # a daemon that lives has longer to come up
+
 LISTENS = """\
 #!{python}
 # Does what matters of dockerd here: it writes its process id, listens, and ends when it is asked to.
@@ -18,7 +21,10 @@ import os, signal, socket, sys
 told = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 with open(told["pidfile"], "w") as file:
     file.write(str(os.getpid()))
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+def end(*_):
+    open(told["data-root"] + ".saved", "w").close()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
 with socket.socket(socket.AF_UNIX) as server:
     server.bind(told["host"].removeprefix("unix://"))
     server.listen()
@@ -66,6 +72,7 @@ def test_a_daemon_is_started_once_and_ended_by_its_pid_file(engine: PrivateEngin
     assert stop(engine)
     assert not engine.alive()
     assert not engine.runtime.exists()
+    assert (engine.home / "data.saved").exists()  # it was asked, not killed
     assert not stop(engine)
 
 
@@ -83,8 +90,10 @@ def test_a_daemon_that_was_killed_is_started_again(engine: PrivateEngine) -> Non
 
 def test_a_daemon_that_dies_at_once_is_told_at_once_with_its_last_words(engine: PrivateEngine) -> None:
     put_dockerd(engine, DIES)
+    began = time.monotonic()
     with pytest.raises(EngineOrNetworkError) as caught:
         start(engine)
+    assert time.monotonic() - began < AT_ONCE_S
     [fault] = caught.value.faults
     assert fault.place == str(engine.log)
     assert fault.cause == "dockerd did not start: failed to start daemon: no room"

@@ -53,7 +53,7 @@ def test_layers_come_in_the_order_of_how_seldom_they_change() -> None:
     assert [(layer.name, layer.kind) for layer in planned("blend").layers] == [
         ("cuda", "chain"),
         ("cudnn", "chain"),
-        ("torch", "beside"),
+        ("torch", "chain"),
         ("overlay-cudnn8", "beside"),
         ("libraries", "beside"),
         ("speech", "beside"),

@@ -383,6 +383,7 @@ class TestStarting:
 
         def start_slowly(_: Path) -> int:
             # While this daemon comes up, the other start has all the time it needs to start one too.
+            other.start()
             assert second_is_there.wait(timeout=10)
             other.join(timeout=0.2)
             listening.set()
@@ -394,10 +395,7 @@ class TestStarting:
 
         debian.dockerd = start_slowly
         other = threading.Thread(target=start_too)
-        first = threading.Thread(target=start, args=(engine, debian))
-        first.start()
-        other.start()
-        first.join()
+        start(engine, debian)
         other.join()
         assert len(debian.daemons) == 1
 

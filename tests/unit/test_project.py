@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import BadInputError
+from builder.errors import BadInputError, CuveeError
 from builder.project import Project, differing, find, write
 
 
@@ -105,7 +105,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_half_made(
         (tmp_path / name).write_bytes(content)
     with monkeypatch.context() as patched:
         patched.setattr(*step, failure)
-        with pytest.raises((OSError, KeyboardInterrupt)):
+        with pytest.raises((CuveeError, KeyboardInterrupt)):
             write(tmp_path / "lock.json", "the new one")
     assert everything(tmp_path) == before
 
@@ -117,7 +117,7 @@ def test_a_failed_write_leaves_no_file_open(tmp_path: Path, monkeypatch: pytest.
     before = len(list(descriptors.iterdir()))
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", no_space)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(CuveeError, match=r"lock\.json: it cannot be written: No space .* Make room"):
             write(tmp_path / "lock.json", "text")
     assert len(list(descriptors.iterdir())) == before
 
