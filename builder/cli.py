@@ -201,8 +201,10 @@ def test(context: Context, rows: tuple[str, ...], gpus: bool) -> None:
     from builder import pipeline
     from builder.report import tables
 
-    project, engine = context.project, context.engine()
-    evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in pipeline.rows(project, rows)]
+    project = context.project
+    chosen = pipeline.rows(project, rows)
+    engine = context.engine()
+    evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]
     Console().print(tables.built(evidence))
     _require_all_hold(evidence)
 
@@ -241,7 +243,8 @@ def clean(context: Context, rows: tuple[str, ...], cache: bool, store: bool) -> 
     from builder import pipeline
     from builder.engines.clean import clean as sweep
 
-    sweep(context.engine(), pipeline.rows(context.project, rows), say, cache=cache, store=store)
+    chosen = pipeline.rows(context.project, rows)
+    sweep(context.engine(), chosen, say, cache=cache, store=store)
 
 
 @cli.group()

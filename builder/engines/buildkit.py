@@ -88,6 +88,7 @@ def build(  # noqa: PLR0913 - what, on what, where, and how loudly
         done = engine.buildx(words, on_line)
     if not done.ok:
         raise EngineOrNetworkError(progress.fault(done.out))
+    engine.remove_replaced_images()  # each build of a row would leave gigabytes without a name
     return engine.image(plan.tag)
 
 

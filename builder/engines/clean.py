@@ -19,6 +19,7 @@ def clean(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: bool, s
     for row in rows:
         if engine.remove_image(f"cuvee:{row.id}"):
             say(f"cuvee:{row.id} deleted")
+    engine.remove_replaced_images()
     if cache:
         say(f"BuildKit's cache: {engine.prune_cache() / 1e9:.1f} GB freed")
     if store and default_folder().is_dir():

@@ -27,6 +27,7 @@ from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
 
 TEST_LABEL = "cuvee.test"
+ROW_LABEL = "cuvee.row"
 _LONGEST_CONTAINER = 2 * 3600  # seconds; a test that was killed leaves none behind for longer
 _API_SECONDS = 120
 DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -173,10 +174,20 @@ class DockerEngine:
         return True
 
     @_answering()
+    def remove_replaced_images(self) -> int:
+        """Delete rows' images that have lost their tag to a newer build; returns the bytes freed.
+
+        One that a container still runs stays.
+        """
+        filters = {"dangling": True, "label": ROW_LABEL}
+        return int(self._client.images.prune(filters=filters)["SpaceReclaimed"] or 0)
+
+    @_answering()
     def test_containers(self) -> tuple[Any, ...]:
         """The containers of tests, running or left behind by tests that were killed."""
         return tuple(self._client.containers.list(all=True, filters={"label": TEST_LABEL}))
 
+    @_answering()
     def remove_test_containers(self) -> int:
         """Delete containers that killed tests left behind; returns how many."""
         left = self.test_containers()

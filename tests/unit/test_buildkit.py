@@ -129,7 +129,7 @@ def client(
     }
     return SimpleNamespace(
         api=SimpleNamespace(base_url=base_url),
-        images=SimpleNamespace(get=lambda _: image),
+        images=SimpleNamespace(get=lambda _: image, prune=lambda **_: {"SpaceReclaimed": 0}),
         info=lambda: info,
     )
 

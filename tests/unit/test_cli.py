@@ -225,6 +225,13 @@ class TestExitCodes:
             assert said in ended.err
             assert ended.out == ""
 
+    @pytest.mark.parametrize("command", ["list", "lock", "render", "build", "test", "clean"])
+    def test_every_command_refuses_an_unknown_row_before_it_looks_for_an_engine(
+        self, cuvee: Cuvee, command: str
+    ) -> None:
+        nearest = "row rde: matrix.yaml has no such row. Nearest: red.\n"
+        assert cuvee(command, "rde") == Ended(code=3, out="", err=nearest)
+
     def test_each_kind_of_error_has_a_code_of_its_own(self) -> None:
         codes = [kind.exit_code for kind in CuveeError.__subclasses__()]
         assert sorted(codes) == [1, 2, 3, 4, 5]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,10 @@ class FakeDocker:
         self.running: list[FakeContainer] = []
         self.fails: Exception | None = None
         self.closed = False
-        self.images = SimpleNamespace(get=self._get, pull=self._pull, remove=self._remove)
+        self.pruned: list[dict[str, Any]] = []
+        self.images = SimpleNamespace(
+            get=self._get, pull=self._pull, remove=self._remove, prune=self._prune_images
+        )
         self.containers = SimpleNamespace(run=self._run, list=self._list)
         self.api = SimpleNamespace(
             base_url="http+docker://localhost",
@@ -60,6 +64,10 @@ class FakeDocker:
 
     def ping(self) -> bool:
         return bool(self._asked("OK"))
+
+    def _prune_images(self, *, filters: dict[str, Any]) -> dict[str, int | None]:
+        self.pruned.append(self._asked(filters))
+        return {"SpaceReclaimed": 5}
 
     def close(self) -> None:
         self.closed = True
@@ -480,6 +488,8 @@ class TestContainers:
         (folder / "sub").chmod(0o700)
         (folder / "sub" / "file.py").write_text("secret of ours")
         (folder / "sub" / "file.py").chmod(0o600)
+        if os.geteuid() == 0:
+            os.chown(folder / "sub" / "file.py", 1000, 1000)
         container = FakeContainer(FakeDocker(), "x", [], {})
         copy_in(container, folder, "/tmp")
         modes = {name: member.mode for name, member in container.files.items()}
@@ -513,6 +523,11 @@ class TestCleaning:
         fake.containers.run("cuvee:red", [], labels={"cuvee.test": "1"})
         assert self.cleaned(fake)[0] == "1 left-over test containers deleted"
         assert not fake.running
+
+    def test_images_that_a_newer_build_replaced_go_and_other_peoples_stay(self) -> None:
+        fake = FakeDocker()
+        self.cleaned(fake)
+        assert fake.pruned == [{"dangling": True, "label": "cuvee.row"}]
 
     def test_cache_and_store_go_only_on_demand(self, store: Path) -> None:
         self.cleaned(FakeDocker())
