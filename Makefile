@@ -1,4 +1,4 @@
-# The one door: CI calls these targets and nothing else. `make help` lists them.
+# The one door. `make help` lists the targets.
 #
 #     make build cu121        lock if needed, render, build, prove
 #     make test               the tests of the tool itself
@@ -20,7 +20,7 @@ ifneq ($(filter $(firstword $(MAKECMDGOALS)),$(WITH_ROWS)),)
   endif
 endif
 
-.PHONY: help setup list lock render build test clean check format bench engine engine-stop requirements
+.PHONY: engine-tests help setup list lock render build test clean check format bench engine engine-stop requirements
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +41,15 @@ lock: setup ## Resolve rows as of their day: make lock [ROW]...
 render: setup ## Write the Dockerfiles: make render [ROW]...
 	@$(CUVEE) render $(ROWS)
 
-build: setup engine ## Lock if needed, render, build and prove: make build ROW...
-	@test -n "$(ROWS)" || { echo "say which row: make build cu121 (make list shows them)" >&2; exit 3; }
+build: named setup engine ## Lock if needed, render, build and prove: make build ROW...
 	@$(CUVEE) build $(ROWS)
+
+.PHONY: named
+named:
+	@test -n "$(ROWS)" || { echo "say which row: make build cu121 (make list shows them)" >&2; exit 3; }
+
+engine-tests: setup engine
+	@.venv/bin/pytest tests/engine
 
 ifneq ($(ROWS),)
 test: setup engine

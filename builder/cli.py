@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -39,6 +40,8 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
+    # A `kill` shall tidy up as Ctrl-C does: secrets, containers and half-written files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cli.main(prog_name="cuvee", standalone_mode=False)
     except CuveeError as error:

@@ -1,7 +1,7 @@
 """`make bench [ROW]`: the same lock built two ways in one run, as a ratio.
 
-The other way is what the field does: one `RUN pip install` of everything. Both start from the same base, with
-nothing cached; then CTranslate2's version changes, and both build again.
+The other way is what the field does: one `RUN pip install --no-cache-dir -r requirements.txt`. Both start
+from the same base, with nothing cached; then CTranslate2's version changes, and both build again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 from builder import matrix
 from builder.engines import base, buildkit
 from builder.engines.docker import DockerEngine, connect
-from builder.lock.resolve import TOOLS, resolve
+from builder.errors import CuveeError
+from builder.lock.resolve import resolve
 from builder.lock.uv import Question, Refusal, ask
 from builder.matrix import Row
 from builder.plan import Plan, plan
@@ -34,13 +35,13 @@ CHANGED_LIMIT = 0.25
 THEIRS = """\
 ARG BASE
 FROM ${{BASE}}
+RUN : {mark}{base}
 COPY requirements.txt overlay.txt ./
 RUN --mount=type=secret,id=ca --mount=type=secret,id=index \\
     if [ -s /run/secrets/index ]; then . /run/secrets/index; fi; \\
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \\
     python{python} -m venv {prefix} && \\
-    {prefix}/bin/pip install --quiet --no-cache-dir {tools} && \\
-    {prefix}/bin/pip install --quiet --no-cache-dir --no-build-isolation --no-deps -r requirements.txt && \\
+    {prefix}/bin/pip install --quiet --no-cache-dir -r requirements.txt && \\
     {prefix}/bin/pip install --quiet --no-cache-dir --no-deps --target {prefix}/overlay -r overlay.txt
 """
 
@@ -77,7 +78,7 @@ def main(row_id: str) -> int:
 
 def _with_older_ctranslate2(project: Project, row: Row) -> Row:
     """The same row with the release of CTranslate2 before its own."""
-    demand = f"ctranslate2<{row.ctranslate2}"
+    demand = f"ctranslate2<{(row.ctranslate2 or '').removesuffix('.*')}"
     glibc = row.base.glibc
     question = Question(requirements=(demand,), as_of=row.as_of, python=row.python, glibc=glibc, alone=True)
     found = ask(question, place=f"row {row.id}")
@@ -98,10 +99,9 @@ def _measured(
     intended = plan(row, lock)
     texts = requirements(lock, intended)
     theirs, ours = folders
-    _write(ours, {**texts, **_own_caches(dockerfile(intended), mark)})
+    _write(ours, {**texts, **_from_nothing(dockerfile(intended), mark)})
     overlay = "".join(texts[layer.requirements_file] for layer in intended.layers if layer.is_overlay)
-    tools = " ".join(f"{tool.name}=={tool.version}" for tool in lock.tools if tool.name != TOOLS[0])
-    recipe = THEIRS.format(python=row.python, prefix=intended.prefix, tools=tools) + f"# {mark}\n"
+    recipe = THEIRS.format(python=row.python, prefix=intended.prefix, mark=mark, base=_python(intended))
     whole = texts["requirements.txt"]
     _write(theirs, {"requirements.txt": whole, "overlay.txt": overlay, "Dockerfile": recipe})
     on = base.provide(row.base, engine, say)
@@ -115,8 +115,17 @@ def _measured(
     )
 
 
-def _own_caches(texts: dict[str, str], mark: str) -> dict[str, str]:
-    return {name: re.sub(r"id=cuvee-(uv|pip)", rf"id={mark}-\1", text) for name, text in texts.items()}
+def _python(intended: Plan) -> str:
+    """What makes a plain Debian a base with Python, as our own Dockerfile does it."""
+    packages = " ".join(intended.base_packages)
+    install = f"apt-get update && apt-get install -y {packages}"
+    return f" && {{ dpkg --status {packages} >/dev/null 2>&1 || {{ {install}; }}; }}"
+
+
+def _from_nothing(texts: dict[str, str], mark: str) -> dict[str, str]:
+    """Our files with a first step and cache mounts that no build before this run has had."""
+    recipe = re.sub(r"id=cuvee-(uv|pip)", rf"id={mark}-\1", texts["Dockerfile"])
+    return {**texts, "Dockerfile": recipe.replace(" AS base\n", f" AS base\nRUN : {mark}\n", 1)}
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:
@@ -143,4 +152,8 @@ def _seconds(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "cu121"))
+    try:
+        sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "cu121"))
+    except CuveeError as error:
+        say(str(error))
+        sys.exit(error.exit_code)

@@ -28,7 +28,7 @@ from builder.shell import SYSTEM, Finished, Shell
 
 TEST_LABEL = "cuvee.test"
 ROW_LABEL = "cuvee.row"
-_LONGEST_CONTAINER = 2 * 3600  # seconds; a test that was killed leaves none behind for longer
+_LONGEST_CONTAINER = 6 * 3600  # seconds; a test that was killed leaves none behind for longer
 _API_SECONDS = 120
 DEFAULT_SOCKET = "/var/run/docker.sock"
 _LOCAL = "http+docker://localhost"  # what the SDK makes of a unix:// address
@@ -221,7 +221,7 @@ class DockerEngine:
     def container(
         self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
     ) -> Iterator[Any]:
-        """A running container without a network, which ends itself after two hours at the latest.
+        """A running container without a network, which ends itself after six hours at the latest.
 
         Args:
             tag: The image.
@@ -239,6 +239,8 @@ class DockerEngine:
                 init=False,
                 network_mode="none",
                 labels={TEST_LABEL: "1"},
+                # Where the NVIDIA runtime is the default one, the image's own setting would show it all GPUs.
+                environment={} if gpus else {"NVIDIA_VISIBLE_DEVICES": "void"},
                 device_requests=wanted,
                 volumes={str(host): {"bind": inside, "mode": "ro"} for host, inside in (binds or {}).items()},
             )

@@ -10,7 +10,7 @@ from . import processes
 from .child import merged
 from .processes import Done, Manner
 
-TIMEOUT = 1800.0
+TIMEOUT = 6 * 3600.0
 
 
 def run(words: List[str]) -> Dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,14 +38,20 @@ def from_nothing(engine: DockerEngine) -> None:
     engine.prune_cache()
 
 
-def start_and_wait_for_work() -> subprocess.Popen[str]:
-    build = subprocess.Popen(
-        BUILD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+@contextmanager
+def started(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a group of its own, as a terminal starts it; its pipe is closed at the end."""
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        yield process
+
+
+def wait_for_work(build: subprocess.Popen[str]) -> None:
     assert build.stdout
     for line in build.stdout:
         if line.startswith("tools"):
-            return build
+            return
     raise AssertionError(f"the build ended before it worked: {build.wait()}")
 
 
@@ -55,42 +62,47 @@ def finish() -> None:
 
 @pytest.mark.usefixtures("from_nothing")
 def test_ctrl_c_ends_the_build_and_the_next_one_works(engine: DockerEngine) -> None:
-    build = start_and_wait_for_work()
-    os.killpg(build.pid, signal.SIGINT)  # what a terminal does
-    assert build.wait(timeout=60) == 130
+    with started(BUILD) as build:
+        wait_for_work(build)
+        os.killpg(build.pid, signal.SIGINT)  # what a terminal does
+        assert build.wait(timeout=60) == 130
     assert engine.image_id(f"cuvee:{ROW}") is None
     finish()
     assert engine.image_id(f"cuvee:{ROW}")
 
 
 @pytest.mark.usefixtures("from_nothing")
+def test_kill_ends_the_build_and_leaves_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with started(BUILD) as build:
+        wait_for_work(build)
+        os.kill(build.pid, signal.SIGTERM)  # the command alone, not its group
+        assert build.wait(timeout=60) == 130
+    assert not list(tmp_path.glob("cuvee-*"))
+
+
+@pytest.mark.usefixtures("from_nothing")
 def test_kill_9_ends_the_build_and_the_next_one_works(engine: DockerEngine) -> None:
-    build = start_and_wait_for_work()
-    os.killpg(build.pid, signal.SIGKILL)
-    build.wait(timeout=60)
-    time.sleep(1)
+    with started(BUILD) as build:
+        wait_for_work(build)
+        os.killpg(build.pid, signal.SIGKILL)
     finish()
     assert engine.image_id(f"cuvee:{ROW}")
 
 
 def test_two_builds_of_one_row_at_a_time_both_work() -> None:
-    both = [
-        subprocess.Popen(BUILD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)
-    ]
-    for build in both:
-        said, _ = build.communicate(timeout=PATIENCE)
-        assert build.returncode == 0, said
+    with started(BUILD) as one, started(BUILD) as other:
+        for build in (one, other):
+            said, _ = build.communicate(timeout=PATIENCE)
+            assert build.returncode == 0, said
 
 
 def test_a_killed_test_leaves_a_container_that_clean_removes(engine: DockerEngine) -> None:
-    test = subprocess.Popen(
-        [str(CUVEE), "test", ROW], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
-    deadline = time.monotonic() + PATIENCE
-    while not engine.test_containers() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    os.killpg(test.pid, signal.SIGKILL)
-    test.wait()
+    with started([str(CUVEE), "test", ROW]) as test:
+        deadline = time.monotonic() + PATIENCE
+        while not engine.test_containers() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        os.killpg(test.pid, signal.SIGKILL)
     assert engine.test_containers()
     assert engine.remove_test_containers() >= 1
     assert not engine.test_containers()

@@ -13,6 +13,7 @@ from builder.engines.docker import copy_in
 from builder.lock.record import Lock
 from builder.matrix import Row
 
+SMALL = 2.0e9  # bytes on disk
 EXPECTED = "/tmp/expected.json"
 
 
@@ -70,6 +71,12 @@ def test_nothing_of_the_building_host_is_left(root: Any) -> None:
     ):
         assert not root.file(path).exists, path
     assert root.check_output("ls -A /run/requirements.txt 2>/dev/null || true") == ""
+
+
+def test_an_image_without_torch_is_small(container: Any, row: Row) -> None:
+    if row.torch:
+        pytest.skip("the row has torch")
+    assert container.image.attrs["Size"] < SMALL
 
 
 def test_ffmpeg_is_there_as_the_row_says(host: Any, row: Row) -> None:

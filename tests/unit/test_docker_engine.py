@@ -408,7 +408,7 @@ class TestContainers:
     def test_a_container_has_no_network_and_ends_by_itself_some_day(self) -> None:
         fake = FakeDocker("cuvee:cu121")
         with engine_of(fake).container("cuvee:cu121") as container:
-            assert container.command == ["sleep", "7200"]
+            assert container.command == ["sleep", "21600"]
             assert container.options["network_mode"] == "none"
             assert container.options["auto_remove"]
             assert container.options["device_requests"] == []
