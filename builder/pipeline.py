@@ -130,9 +130,8 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose
     labels = dict(intended.labels)
     present = engine.image_id(intended.tag)
     if not present or engine.image(intended.tag).labels.get("cuvee.lock") != labels["cuvee.lock"]:
-        say(
-            f"{row.id}: needs up to {buildkit.room_needed(intended, engine) / 1e9:.0f} GB of the engine's disk"
-        )
+        room = buildkit.room_needed(intended, engine) / 1e9
+        say(f"{row.id}: needs up to {room:.0f} GB of the engine's disk")
         buildkit.require_room(intended, engine)
     on = base.provide(row.base, engine, say)
     say(f"{row.id}: building on {on.origin}")

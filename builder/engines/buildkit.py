@@ -26,8 +26,8 @@ ROOM = {"overlay2": 4.0, "default": 11.0}
 """Bytes of the engine's disk for each byte downloaded.
 
 Measured on overlay2: cu121's 3.8 GB of wheels took 11 GB, by `df` before and after a build from nothing: the
-wheels unpacked in their layers, some of them once more where a layer is laid on the chain. The containerd store
-compresses every layer besides; it was measured at 11 for a Dockerfile that had a second copy of all.
+wheels unpacked in their layers, some of them once more where a layer is laid on the chain. The containerd
+store compresses every layer besides; it was measured at 11 for a Dockerfile that had a second copy of all.
 """
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")

@@ -646,7 +646,7 @@ class TestRoom:
         assert needed == pytest.approx(15.2, abs=0.1)
         [fault] = caught.value.faults
         assert fault.place == str(tmp_path)
-        assert fault.cause == "building cuvee:cu121 needs 25 GB, and 7 GB are free"
+        assert fault.cause == "building cuvee:cu121 needs 15 GB, and 7 GB are free"
         assert fault.fix == "Run `cuvee clean`, `docker system prune`, or give the engine a larger disk"
 
     def test_a_build_with_room_may_begin(self, free: Callable[[float], None], tmp_path: Path) -> None:
