@@ -1,6 +1,6 @@
 """`make bench [ROW]`: the same lock built two ways in one run, as a ratio.
 
-The other way is what the field does: one `RUN pip install --no-cache-dir -r requirements.txt`. Both start
+The other way is what the field does: one `RUN pip install --no-cache-dir` of the lock. Both start
 from the same base, with nothing cached; then CTranslate2's version changes, and both build again.
 """
 
@@ -41,7 +41,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \\
     if [ -s /run/secrets/index ]; then . /run/secrets/index; fi; \\
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \\
     python{python} -m venv {prefix} && \\
-    {prefix}/bin/pip install --quiet --no-cache-dir -r requirements.txt && \\
+    {prefix}/bin/pip install --quiet --no-cache-dir --no-deps -r requirements.txt && \\
     {prefix}/bin/pip install --quiet --no-cache-dir --no-deps --target {prefix}/overlay -r overlay.txt
 """
 
