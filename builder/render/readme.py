@@ -89,7 +89,7 @@ def _bench(bench: Bench) -> str:
         "| | one `RUN pip install` | cuvee | ratio | limit |",
         "|---|---|---|---|---|",
         *(
-            f"| {run.name} | {run.theirs:.0f} s | {run.ours:.0f} s | {run.ratio:.2f} | {run.limit:.2f} |"
+            f"| {run.name} | {run.theirs:.0f} s | {run.ours:.0f} s | {run.ratio:.3f} | {run.limit:.2f} |"
             for run in bench.runs
         ),
     ]
