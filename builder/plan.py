@@ -114,7 +114,7 @@ class Plan:
     @property
     def tag(self) -> str:
         """The image's name, `cuvee:cu121`."""
-        return f"{REPOSITORY}:{self.row}"
+        return image_tag(self.row)
 
     @property
     def download(self) -> int:
@@ -141,6 +141,11 @@ def plan(row: Row, lock: Lock) -> Plan:
         environment=tuple(_environment(row, prefix)),
         labels=tuple(_labels(row, lock)),
     )
+
+
+def image_tag(row: str) -> str:
+    """The name of a row's image, `cuvee:cu121`."""
+    return f"{REPOSITORY}:{row}"
 
 
 def site_packages(prefix: PurePosixPath, python: str) -> PurePosixPath:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from builder.engines.docker import DockerEngine
 from builder.matrix import Row
+from builder.plan import image_tag
 from builder.wheels.store import default_folder
 
 Say = Callable[[str], None]
@@ -17,8 +18,9 @@ def clean(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: bool, s
     if left := engine.remove_test_containers():
         say(f"{left} left-over test containers deleted")
     for row in rows:
-        if engine.remove_image(f"cuvee:{row.id}"):
-            say(f"cuvee:{row.id} deleted")
+        tag = image_tag(row.id)
+        if engine.remove_image(tag):
+            say(f"{tag} deleted")
     engine.remove_replaced_images()
     if cache:
         say(f"BuildKit's cache: {engine.prune_cache() / 1e9:.1f} GB freed")

@@ -14,6 +14,7 @@ from builder.engines.docker import DockerEngine, Image
 from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
 from builder.lock.record import Lock
 from builder.matrix import Row
+from builder.plan import image_tag
 from builder.project import Project
 from builder.verify.evidence import Check, Evidence
 
@@ -55,7 +56,7 @@ def prove(  # noqa: PLR0913 - what is proven, where, and how loudly
 
 
 def _image_of_lock(row: Row, lock: Lock, engine: DockerEngine) -> Image:
-    image = engine.image(f"cuvee:{row.id}")
+    image = engine.image(image_tag(row.id))
     if image.labels.get("cuvee.lock") != lock.digest:
         raise CheckFailedError(
             Fault(

@@ -9,7 +9,7 @@ from typing import Any
 from builder.engines.docker import DockerEngine, copy_in
 from builder.errors import EngineOrNetworkError, Fault
 from builder.matrix import Row
-from builder.plan import HOME
+from builder.plan import HOME, image_tag
 
 PROBE = Path(__file__).parents[1] / "probe"
 
@@ -43,7 +43,7 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     words = [f"{HOME}/main/bin/python", "-I", "/tmp/probe", "transcribe", heard, "--model", inside]  # noqa: S108
     words += ["--with", tool, *(["--language", language] if language else [])]
     words += ["--device", "cuda" if gpus else "cpu"]
-    with engine.container(f"cuvee:{row.id}", gpus=gpus, binds=binds) as container:
+    with engine.container(image_tag(row.id), gpus=gpus, binds=binds) as container:
         copy_in(container, PROBE, "/tmp")  # noqa: S108 - inside the container
         done = container.exec_run(words, demux=True)
     said, complained = done.output
@@ -51,7 +51,7 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     if answer.get("outcome") != "passed":
         raise EngineOrNetworkError(
             Fault(
-                place=f"cuvee:{row.id}",
+                place=image_tag(row.id),
                 cause=f"the transcription failed: {answer.get('reason') or _last_words(complained)}",
                 fix=f"Run `cuvee test {row.id}` to see whether the image is sound",
             )

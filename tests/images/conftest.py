@@ -22,7 +22,7 @@ from builder.engines.docker import DockerEngine, connect, copy_in
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import HOME, overlay_folder
+from builder.plan import HOME, image_tag, overlay_folder
 from builder.project import Project, find
 from builder.verify.samples import Samples, samples
 
@@ -152,7 +152,7 @@ def gpus(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def container(engine: DockerEngine, row: Row, gpus: bool) -> Iterator[Any]:
-    with engine.container(f"cuvee:{row.id}", gpus=gpus) as running:
+    with engine.container(image_tag(row.id), gpus=gpus) as running:
         copy_in(running, PROBE, "/tmp")
         yield running
 
