@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from builder.abi.elf import ElfFacts, read_elf
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.abi.fatbin import architectures
 from builder.errors import BadInputError, Fault
 from builder.wheels.remote import Wheel, members, read
@@ -30,7 +30,7 @@ NAME_AND_MAJOR = b"\0%s.%d\0"
 TORCH_PYTHON = "torch/lib/libtorch_python.so"
 
 
-def harvest(filename: str, wheel: Wheel) -> WheelFacts:
+def harvest(filename: str, wheel: Wheel) -> Summary:
     """The facts of a wheel, by the rules for its distribution.
 
     Args:
@@ -42,11 +42,11 @@ def harvest(filename: str, wheel: Wheel) -> WheelFacts:
         EngineOrNetworkError: The server did not give it.
     """
     if not filename.endswith(".whl"):
-        return WheelFacts()  # a source archive has no binaries
+        return Summary()  # a source archive has no binaries
     name = _distribution(filename)
     if name.startswith("nvidia-"):
-        return WheelFacts(libraries=_matching(wheel, "nvidia/", "lib*.so*"))
-    return HARVESTS[name](wheel) if name in HARVESTS else WheelFacts()
+        return Summary(libraries=_matching(wheel, "nvidia/", "lib*.so*"))
+    return HARVESTS[name](wheel) if name in HARVESTS else Summary()
 
 
 def _distribution(filename: str) -> str:
@@ -62,32 +62,32 @@ def _distribution(filename: str) -> str:
         ) from error
 
 
-def _ctranslate2(wheel: Wheel) -> WheelFacts:
+def _ctranslate2(wheel: Wheel) -> Summary:
     """What the engine and the libraries that auditwheel put beside it open, and the engine's GPU code."""
     libraries = [_library(wheel, path) for path in _matching(wheel, "ctranslate2.libs/", "lib*.so*")]
     gpu_code = next((library.gpu_code for library in libraries if library.gpu_code), b"")
-    return WheelFacts(
+    return Summary(
         opens=tuple(sorted({name for library in libraries for name in opened(library)})),
         architectures=architectures(gpu_code, wheel.name),
     )
 
 
-def _torch(wheel: Wheel) -> WheelFacts:
+def _torch(wheel: Wheel) -> Summary:
     """The list that `torch.cuda.get_arch_list()` returns, from the smallest of torch's big libraries.
 
     The fat binaries would say less: 2.4.1's linear algebra has no sm_75 code, because sm_70's runs there.
     """
     if TORCH_PYTHON not in members(wheel):
-        return WheelFacts()
+        return Summary()
     listed = ARCHITECTURE_LIST.findall(_library(wheel, TORCH_PYTHON).read_only)
-    return WheelFacts(architectures=tuple(max(listed, key=len, default=b"").decode().split()))
+    return Summary(architectures=tuple(max(listed, key=len, default=b"").decode().split()))
 
 
-def _imageio_ffmpeg(wheel: Wheel) -> WheelFacts:
-    return WheelFacts(binaries=_matching(wheel, "imageio_ffmpeg/binaries/", "ffmpeg-linux*"))
+def _imageio_ffmpeg(wheel: Wheel) -> Summary:
+    return Summary(binaries=_matching(wheel, "imageio_ffmpeg/binaries/", "ffmpeg-linux*"))
 
 
-HARVESTS: Mapping[str, Callable[[Wheel], WheelFacts]] = {
+HARVESTS: Mapping[str, Callable[[Wheel], Summary]] = {
     "ctranslate2": _ctranslate2,
     "imageio-ffmpeg": _imageio_ffmpeg,
     "torch": _torch,

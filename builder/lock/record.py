@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.errors import BadInputError, Fault
 
 FORMAT = 1
@@ -34,7 +34,7 @@ class Package:
     file: str
     sha256: str
     size: int
-    facts: WheelFacts = field(default_factory=WheelFacts)
+    facts: Summary = field(default_factory=Summary)
 
     @property
     def is_source(self) -> bool:
@@ -181,5 +181,5 @@ def _environments_from_json(data: dict[str, Any]) -> tuple[Environment, ...]:
 
 def _packages_from_json(data: list[dict[str, Any]]) -> tuple[Package, ...]:
     return tuple(
-        Package(**{**entry, "facts": WheelFacts.from_json(entry.get("facts", {}))}) for entry in data
+        Package(**{**entry, "facts": Summary.from_json(entry.get("facts", {}))}) for entry in data
     )

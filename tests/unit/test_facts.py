@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.abi.elf import read_elf
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.abi.fatbin import architectures
 from builder.abi.harvest import harvest, opened
 from builder.errors import BadInputError, CuveeError
@@ -71,7 +71,7 @@ def test_ctranslate2_tells_what_it_opens_and_its_gpu_code(tmp_path: Path) -> Non
         },
     )
 
-    assert harvest(CT2_WHEEL, path) == WheelFacts(
+    assert harvest(CT2_WHEEL, path) == Summary(
         opens=(
             *("libcublas.so.12", "libcuda.so.1", "libcudnn_cnn_infer.so.8", "libcudnn_ops_infer.so.8"),
             "libmemkind.so",
@@ -91,9 +91,9 @@ def test_torch_tells_its_architectures_even_where_another_constant_touches_the_l
 
 def test_torch_for_cpus_has_no_architectures(tmp_path: Path) -> None:
     without_list = wheel(tmp_path, TORCH_WHEEL, {f"torch/lib/{TORCH}": binary(SHIM_8)})
-    assert harvest(TORCH_WHEEL, without_list) == WheelFacts()
+    assert harvest(TORCH_WHEEL, without_list) == Summary()
     windows = "torch-2.4.1-cp311-cp311-win_amd64.whl"
-    assert harvest(windows, wheel(tmp_path, windows, {"torch/lib/torch_python.dll": b""})) == WheelFacts()
+    assert harvest(windows, wheel(tmp_path, windows, {"torch/lib/torch_python.dll": b""})) == Summary()
 
 
 def test_nvidia_wheels_list_their_libraries_unread(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_nvidia_wheels_list_their_libraries_unread(tmp_path: Path) -> None:
     )
 
     libraries = ("nvidia/cudnn/lib/libcudnn.so.8", "nvidia/cudnn/lib/libcudnn_ops_infer.so.8")
-    assert harvest(name, path) == WheelFacts(libraries=libraries)
+    assert harvest(name, path) == Summary(libraries=libraries)
 
 
 def test_imageio_ffmpeg_tells_where_its_program_is(tmp_path: Path) -> None:
@@ -119,21 +119,21 @@ def test_imageio_ffmpeg_tells_where_its_program_is(tmp_path: Path) -> None:
     program = "imageio_ffmpeg/binaries/ffmpeg-linux64-v4.2.2"
     path = wheel(tmp_path, name, {"imageio_ffmpeg/binaries/README.md": b"", program: b"not read"})
 
-    assert harvest(name, path) == WheelFacts(binaries=(program,))
+    assert harvest(name, path) == Summary(binaries=(program,))
 
 
 @pytest.mark.parametrize(
     "filename", ["numpy-1.26.4-cp311-cp311-manylinux_2_17_x86_64.whl", "julius-0.2.7.tar.gz"]
 )
 def test_of_other_distributions_nothing_is_read(filename: str) -> None:
-    assert harvest(filename, Path("absent")) == WheelFacts()
+    assert harvest(filename, Path("absent")) == Summary()
 
 
 def test_facts_survive_json_and_empty_ones_are_left_out() -> None:
-    facts = WheelFacts(opens=("libcuda.so.1",), architectures=("sm_86",))
+    facts = Summary(opens=("libcuda.so.1",), architectures=("sm_86",))
 
     assert facts.to_json() == {"opens": ["libcuda.so.1"], "architectures": ["sm_86"]}
-    assert WheelFacts.from_json(facts.to_json()) == facts
+    assert Summary.from_json(facts.to_json()) == facts
 
 
 def test_a_library_cut_short_is_one_error_that_names_it(tmp_path: Path) -> None:

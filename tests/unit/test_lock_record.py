@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.errors import BadInputError, Fault
 from builder.lock.record import FORMAT, Environment, Lock, Package, read
 
@@ -22,7 +22,7 @@ def package(name: str, version: str = "1.0", **facts: tuple[str, ...]) -> Packag
         file=f"{name}-{version}-py3-none-any.whl",
         sha256=f"{len(name):064x}",
         size=10,
-        facts=WheelFacts(**facts),
+        facts=Summary(**facts),
     )
 
 
@@ -130,7 +130,7 @@ def parts(lock: Lock) -> list[tuple[str, Callable[[tuple[Package, ...]], Lock], 
         {"file": "other-1.0-py3-none-any.whl"},
         {"sha256": "e" * 64},
         {"size": 11},
-        {"facts": WheelFacts(opens=("libother.so",))},
+        {"facts": Summary(opens=("libother.so",))},
     ],
     ids=lambda change: next(iter(change)),
 )

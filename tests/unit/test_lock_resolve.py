@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.errors import BadInputError, CannotResolveError, CuveeError, EngineOrNetworkError
 from builder.lock.record import Lock, Package
 from builder.lock.resolve import TOOLS, resolve
@@ -147,11 +147,11 @@ def harvested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Files that facts were asked of; the one place where wheels would be read over the network."""
     files: list[str] = []
 
-    def harvest(file: str, wheel: Wheel) -> WheelFacts:
+    def harvest(file: str, wheel: Wheel) -> Summary:
         assert isinstance(wheel, RemoteWheel)
         assert wheel.name == file
         files.append(file)
-        return WheelFacts(opens=(file,))
+        return Summary(opens=(file,))
 
     monkeypatch.setattr("builder.lock.resolve.harvest", harvest)
     monkeypatch.setenv("CUVEE_CACHE", str(tmp_path))

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath as Posix
 import pytest
 
 from builder import matrix
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import Summary
 from builder.errors import BadInputError
 from builder.lock import record
 from builder.lock.record import Environment, Lock, Package
@@ -38,7 +38,7 @@ def planned(name: str) -> Plan:
 
 def package(name: str, version: str = "1.0", **facts: tuple[str, ...]) -> Package:
     file = f"{name}-{version}-py3-none-any.whl"
-    return Package(name=name, version=version, file=file, sha256="0" * 64, size=7, facts=WheelFacts(**facts))
+    return Package(name=name, version=version, file=file, sha256="0" * 64, size=7, facts=Summary(**facts))
 
 
 def lock_of(*packages: Package, overlays: tuple[Environment, ...] = ()) -> Lock:
