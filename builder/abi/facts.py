@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
@@ -152,7 +152,7 @@ def _strings(value: Sequence[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-_DECODERS = {
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("needed", "rpath", "runpath", "provides", "gpu"), _strings),
     "requires": lambda value: {name: tuple(versions) for name, versions in value.items()},
     # One name is the usual case: it stands without a list of its own.
