@@ -35,8 +35,9 @@ setup: .venv/.ready ## Make .venv with cuvee and all it needs, from hash-locked 
 list: setup ## Show the rows, their locks and their evidence
 	@$(CUVEE) list $(ROWS)
 
-lock: setup ## Resolve rows as of their day: make lock [ROW]...
+lock: setup ## Resolve rows as of their day, and read new wheels' facts: make lock [ROW]...
 	@$(CUVEE) lock $(ROWS)
+	@$(CUVEE) facts $(ROWS)
 
 render: setup ## Write the Dockerfiles: make render [ROW]...
 	@$(CUVEE) render $(ROWS)
@@ -64,6 +65,9 @@ check: setup ## Lint, types, and that everything generated is up to date
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@$(CUVEE) lock --check
+	@$(CUVEE) facts --check
+	@$(CUVEE) check
+	@$(CUVEE) survey --check
 	@$(CUVEE) render --check
 
 format: setup ## Format the code

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from builder.doctor.command import doctor
 from builder.errors import CheckFailedError, CuveeError, Fault
+from builder.explain.command import explain
 
 if TYPE_CHECKING:
     from builder.project import Project
@@ -98,6 +100,12 @@ class Context:
 
         return find(self._folder)
 
+    def verdicts(self) -> dict[str, frozenset[str]]:
+        """The kinds of failure that each good row is proven to give, for `explain`; usually none."""
+        from builder import pipeline
+
+        return pipeline.signatures(self.project)
+
     def engine(self) -> Any:
         """The Docker engine to use."""
         from builder.engines.docker import connect
@@ -138,6 +146,117 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
     for row in pipeline.rows(project, rows):
         locked = pipeline.lock(project, row, say, again=True)
         say(f"{row.id}: {sum(1 for _ in locked.packages())} packages, {locked.digest}")
+
+
+@cli.command()
+@rows_argument
+@click.option("--base", "base", help="Record the libraries of this base instead.")
+@click.option("--check", is_flag=True, help="Change nothing; fail if the records are not those of the locks.")
+@click.pass_obj
+def facts(context: Context, rows: tuple[str, ...], base: str | None, check: bool) -> None:
+    """Record what the binaries of locked wheels say of themselves."""
+    from builder import pipeline
+
+    project = context.project
+    if check:
+        pipeline.check_facts(project)
+        return
+    if base:
+        pipeline.base_facts(project, pipeline.base(project, base), context.engine(), say)
+        return
+    for row in pipeline.rows(project, rows):
+        names = pipeline.facts(project, row, say)
+        say(f"{row.id}: {len(names)} wheels read" if names else f"{row.id}: all facts are recorded")
+    if not rows:
+        for name in pipeline.forget_facts(project):
+            say(f"facts/{name} deleted: no lock names it any more")
+
+
+def _compute_capability(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """`8.6` as 86."""
+    if text is None:
+        return None
+    major, dot, minor = text.removeprefix("sm_").partition(".")
+    number = f"{major}{minor}" if dot else major
+    if not number.isdigit() or not 2 <= len(number) <= 3:  # noqa: PLR2004 - 8.6 and 12.0
+        raise click.BadParameter("write it as nvidia-smi does: 8.6", param=option)
+    return int(number)
+
+
+def _driver_version(_: click.Context, option: click.Parameter, text: str | None) -> str:
+    if text and not all(part.isdigit() for part in text.split(".")):
+        raise click.BadParameter("write it as nvidia-smi does: 535.104.05", param=option)
+    return text or ""
+
+
+@cli.command()
+@rows_argument
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one verdict a row, every name in it.")
+@click.option(
+    "--driver", callback=_driver_version, help="Judge for this NVIDIA driver too, such as 535.104.05."
+)
+@click.option(
+    "--gpu", callback=_compute_capability, help="Judge for this compute capability too, such as 8.6."
+)
+@click.pass_obj
+def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, gpu: int | None) -> None:
+    """Prove from recorded facts that every library of rows is found, before anything is built."""
+    from builder import pipeline
+    from builder.verdict.prove import Host
+
+    project = context.project
+    host = Host(driver=driver, gpu=gpu) if driver or gpu else None
+    judged = [(row, pipeline.prove(project, row, host)) for row in pipeline.rows(project, rows)]
+    if as_json:
+        click.echo(json.dumps([verdict.to_json() for _, verdict in judged], indent=1))
+    else:
+        from rich.console import Console
+
+        from builder.report.verdicts import show
+
+        show(Console(), judged)
+    _all(partial(pipeline.require_verdict, row, verdict) for row, verdict in judged)
+
+
+@cli.command()
+@click.option("--base", default="bookworm", show_default=True, help="The base, by its name in the matrix.")
+@click.option("--python", help="The Python, such as 3.12; the base's own when not given.")
+@click.option("--update", is_flag=True, help="Ask the index for new releases first, and record their facts.")
+@click.option(
+    "--confirm", is_flag=True, help="Run a sample with the real loader, in containers (30 GB, 10 min)."
+)
+@click.option("--check", is_flag=True, help="Change nothing; fail if a file is not what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_obj
+def survey(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context,
+    base: str,
+    python: str | None,
+    update: bool,
+    confirm: bool,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Prove every CTranslate2 release against every torch release, and write the table."""
+    from datetime import UTC, datetime
+
+    from builder import pipeline
+
+    files = pipeline.survey_files(context.project, base, python)
+    if update:
+        files.update(datetime.now(UTC).date(), say)
+    if confirm:
+        files.confirm(context.engine(), say)
+        return
+    table = files.table()
+    if as_json:
+        click.echo(table.data(), nl=False)
+    elif check:
+        files.check(table)
+    else:
+        for name in files.save(table):
+            say(f"survey/{name} written")
+        say(", ".join(f"{count} {word}" for word, count in table.counts().items()))
 
 
 @cli.command()
@@ -183,6 +302,8 @@ def build(context: Context, rows: tuple[str, ...], test: bool, gpus: bool, dry_r
     evidence = []
     for row in chosen:
         pipeline.lock(project, row, say)
+        pipeline.facts(project, row, say)
+        pipeline.require_verdict(row, pipeline.prove(project, row))
         pipeline.render(project, row)
         image = pipeline.build(project, row, engine, say, verbose=context.verbose)
         say(f"{row.id}: built {image.tag}, {image.size / 1e9:.2f} GB, {image.layers} layers")
@@ -248,6 +369,11 @@ def clean(context: Context, rows: tuple[str, ...], cache: bool, store: bool) -> 
 
     chosen = pipeline.rows(context.project, rows)
     sweep(context.engine(), chosen, say, cache=cache, store=store)
+
+
+# What helps where something is broken already stands in modules of its own.
+cli.add_command(explain)
+cli.add_command(doctor)
 
 
 @cli.group()

@@ -1,37 +1,37 @@
 """The stages, in order: each takes what the one before it made, and nothing reaches back.
 
-    matrix.yaml ─▶ Row ─▶ Lock ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence
-                rows    lock    plan   render   build    test
+    matrix.yaml ─▶ Row ─▶ Lock ─▶ Facts ─▶ Verdict ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence
+                rows    lock   facts    prove    plan   render   build    test
 
-`rows`, `plan` and `render` are pure but for reading and writing the project's files; `lock` asks the package
-index; `build` and `test` use the Docker engine. What only these three need is imported in them: `list` and
-`render` must not wait for an HTTP client and a Docker SDK.
+`rows`, `prove`, `plan` and `render` are pure but for reading and writing the project's files; `lock` and
+`facts` ask the package index; `build` and `test` use the Docker engine. What only some of them need is
+imported in them: `list` and `render` must not wait for an HTTP client and a Docker SDK.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builder import matrix
-from builder.errors import BadInputError, CheckFailedError, Fault
+from builder.errors import BadInputError, CheckFailedError, Fault, NothingSelectedError
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import Plan
 from builder.plan import plan as plan_image
 from builder.project import Project, differing, write
-from builder.render.dockerfile import dockerfile
-from builder.render.readme import readme
-from builder.render.requirements import requirements
-from builder.report import bench
-from builder.report.state import listed
-from builder.verify import evidence
-from builder.verify.evidence import Evidence
 
 if TYPE_CHECKING:
+    from builder.abi.library import Library
     from builder.engines.docker import DockerEngine, Image
+    from builder.matrix import Base
+    from builder.survey.files import SurveyFiles
+    from builder.verdict.prove import Host
+    from builder.verdict.record import Verdict
+    from builder.verify.evidence import Evidence
 
 Say = Callable[[str], None]
 SCHEMA = Path(__file__).with_name("matrix.schema.json")
@@ -40,6 +40,19 @@ SCHEMA = Path(__file__).with_name("matrix.schema.json")
 def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
     """matrix.yaml ─▶ rows: those asked for, or all."""
     return matrix.load(project.matrix).select(ids)
+
+
+def base(project: Project, name: str) -> Base:
+    """matrix.yaml ─▶ the base of that name.
+
+    Raises:
+        NothingSelectedError: There is none.
+    """
+    found = {one.id: one for one in matrix.load(project.matrix).bases}
+    if name not in found:
+        fault = Fault(place=name, cause="no base has that name", fix=f"Take one of {', '.join(found)}")
+        raise NothingSelectedError(fault)
+    return found[name]
 
 
 def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
@@ -66,6 +79,105 @@ def check_lock(project: Project, row: Row) -> None:
         _refuse(project, row, (record.FILE,), "the matrix has moved on since it was locked", "lock")
     names = _differing(project, row, _lock_files(row, present))
     _refuse(project, row, names, "it is not what `cuvee lock` writes", "lock")
+
+
+def facts(project: Project, row: Row, say: Say) -> tuple[str, ...]:
+    """Lock ─▶ facts: harvest the wheels whose facts are not recorded yet; returns their file names."""
+    from builder.abi.library import complete
+    from builder.verdict.setting import to_account
+
+    locked = record.read(project.image(row.id) / record.FILE)
+    library = project_library(project)
+    lacking = [one for one in to_account(locked) if not complete(library, one.file, one.sha256)]
+    if lacking:
+        from builder.report.gathering import gather_all
+
+        gather_all(lacking, project.facts, say)
+    return tuple(package.file for package in lacking)
+
+
+def check_facts(project: Project) -> None:
+    """Facts, without harvesting: those of all locked wheels are recorded, and no others.
+
+    Raises:
+        CheckFailedError: It is not so.
+    """
+    wanted = _wanted_facts(project)
+    there = {path.name for path in project.facts.glob("*.whl.json")}
+    faults = [
+        Fault(place=f"facts/{name}", cause=cause, fix="Run `cuvee facts` and commit the result")
+        for names, cause in (
+            (wanted - there, "a lock names this wheel, and its facts are not recorded"),
+            (there - wanted, "no lock names this wheel any more"),
+        )
+        for name in sorted(names)
+    ]
+    if faults:
+        raise CheckFailedError(*faults)
+
+
+def forget_facts(project: Project) -> tuple[str, ...]:
+    """Delete the facts of wheels that no lock names any more; returns their files' names."""
+    stale = {path.name for path in project.facts.glob("*.whl.json")} - _wanted_facts(project)
+    for name in stale:
+        (project.facts / name).unlink()
+    return tuple(sorted(stale))
+
+
+def base_facts(project: Project, base: Base, engine: DockerEngine, say: Say) -> None:
+    """Base ─▶ facts: record the libraries it has, alone and with Debian's FFmpeg on top."""
+    from builder.abi.base import read_base
+    from builder.abi.library import base_file, text
+    from builder.engines.base import root_filesystem
+
+    for suffix, also in (("", ()), ("+ffmpeg", ("ffmpeg",))):
+        name = base.id + suffix
+        say(f"base {name}: making it from Debian's packages")
+        with root_filesystem(base, also, engine) as archive, archive.open("rb") as stream:
+            write(project.facts / base_file(name), text(read_base(name, base.image, stream)))
+
+
+def prove(project: Project, row: Row, host: Host | None = None) -> Verdict:
+    """Facts ─▶ verdict: hold the lock against the loader's rules, without network, wheels or engine."""
+    from builder.verdict.prove import prove as prove_row
+
+    locked = record.read(project.image(row.id) / record.FILE)
+    return prove_row(row, locked, project_library(project), host)
+
+
+def signatures(project: Project) -> dict[str, frozenset[str]]:
+    """By good row, the kinds of failure that it is proven to give; rows without facts are left out."""
+    return {verdict.row: verdict.signatures for _, verdict in _proven(project)}
+
+
+def require_verdict(row: Row, verdict: Verdict) -> None:
+    """See that a good row holds, and that a known-bad one is predicted to fail as it says.
+
+    Raises:
+        CheckFailedError: It is not so.
+    """
+    from builder.verdict.expect import faults
+
+    found = faults(row, verdict)
+    if found:
+        raise CheckFailedError(*found)
+
+
+def project_library(project: Project) -> Library:
+    """The facts that are recorded: those of locked wheels, those of the survey, then this machine's."""
+    from builder.abi.library import Library, cache_folder
+
+    return Library(folders=(project.facts, project.survey / "facts", cache_folder()))
+
+
+def survey_files(project: Project, base_name: str, python: str | None) -> SurveyFiles:
+    """Every CTranslate2 with every torch: the survey of a base and a Python."""
+    from builder.survey.files import SurveyFiles
+
+    chosen = base(project, base_name)
+    return SurveyFiles(
+        project=project, base=chosen, python=python or chosen.python, library=project_library(project)
+    )
 
 
 def plan(project: Project, row: Row) -> Plan:
@@ -148,14 +260,66 @@ def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bo
     return found
 
 
+def _wanted_facts(project: Project) -> set[str]:
+    """The names of the files with the facts of all locked wheels."""
+    from builder.verdict.setting import to_account
+
+    locks = (project.image(row.id) / record.FILE for row in rows(project, ()))
+    return {f"{one.file}.json" for lock in locks if lock.is_file() for one in to_account(record.read(lock))}
+
+
 def _shared(project: Project) -> dict[Path, str]:
-    """The JSON Schema, and the README with its tables."""
-    rows = listed(project, ())
-    found = {row.id: evidence.read(project.evidence(row.id)) for row in rows if row.proven}
-    proofs = {row: proof for row, proof in found.items() if proof}
+    """The JSON Schemas, the README's tables, and the doctor with the rows that it may recommend."""
+    from builder.doctor import schema as doctors
+    from builder.render.doctor import FILE, bundled
+    from builder.render.readme import Told, readme
+    from builder.report import bench
+    from builder.report.state import listed
+    from builder.survey.table import counts
+    from builder.verify import evidence
+
+    shown = listed(project, ())
+    found = {row.id: evidence.read(project.evidence(row.id)) for row in shown if row.proven}
+    proven = list(_proven(project))
+    told = Told(
+        rows=shown,
+        evidence={row: proof for row, proof in found.items() if proof},
+        shown=shown[0].id,
+        verdicts=tuple(verdict for _, verdict in proven),
+        survey=counts(project.survey),
+        bench=bench.read(project.bench),
+    )
     page = project.root / "README.md"
-    text = readme(page.read_text(encoding="utf-8"), rows, proofs, rows[0].id, bench.read(project.bench))
-    return {SCHEMA: matrix.schema(), page: text}
+    return {
+        SCHEMA: matrix.schema(),
+        page: readme(page.read_text(encoding="utf-8"), told),
+        doctors.FILE: doctors.schema(),
+        FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),
+    }
+
+
+def _proven(project: Project) -> Iterator[tuple[Row, Verdict]]:
+    """The good rows whose facts are recorded, with their verdicts."""
+    for row in rows(project, ()):
+        if row.status == "good":
+            with suppress(BadInputError):
+                yield row, prove(project, row)
+
+
+def _to_recommend(row: Row, verdict: Verdict) -> dict[str, Any]:
+    """What the doctor knows of a row."""
+    return {
+        "id": row.id,
+        "summary": row.summary,
+        "status": row.status,
+        "cuda": row.cuda,
+        "driver": verdict.driver,
+        "low": verdict.low,
+        "high": verdict.high,
+        "torch": row.torch,
+        "ctranslate2": row.ctranslate2,
+        "python": row.python,
+    }
 
 
 def _present_lock(project: Project, row: Row) -> Lock | None:
@@ -176,12 +340,17 @@ def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _rendered(project: Project, row: Row) -> dict[str, str]:
+    from builder.render.dockerfile import dockerfile
+    from builder.render.requirements import requirements
+
     locked = record.read(project.image(row.id) / record.FILE)
     drawn = plan_image(row, locked)
     return {**requirements(locked, drawn), **dockerfile(drawn)}
 
 
 def _lock_files(row: Row, locked: Lock) -> dict[str, str]:
+    from builder.render.requirements import requirements
+
     return {record.FILE: locked.text(), **requirements(locked, plan_image(row, locked))}
 
 

@@ -5,7 +5,7 @@ Pure: nothing here touches disk, network or processes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -136,7 +136,7 @@ def plan(row: Row, lock: Lock) -> Plan:
         prefix=prefix,
         layers=tuple(_layers(row, lock, prefix)),
         tools=lock.tools,
-        loader=_loader(lock, row.python),
+        loader=loader_folders(lock, row.python),
         links=tuple(_links(lock, row)),
         environment=tuple(_environment(row, prefix)),
         labels=tuple(_labels(row, lock)),
@@ -221,7 +221,7 @@ def _group(package: Package, named: Collection[str]) -> str:
     return "speech" if package.name in named else "libraries"
 
 
-def _loader(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
+def loader_folders(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
     """The folders that offer a library that some wheel opens by name.
 
     torch finds its libraries by RPATH and needs nothing here. CTranslate2 opens cuBLAS and cuDNN by bare
@@ -230,14 +230,15 @@ def _loader(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
     """
     opened = {name for package in lock.packages() for name in package.facts.opens}
     offered: dict[str, PurePosixPath] = {}
-    for part, root in _roots(lock, python):
+    for part, root in roots(lock, python):
         for package in part.packages:
             for library in map(PurePosixPath, package.facts.libraries):
                 offered.setdefault(library.name, root / library.parent)
     return tuple(sorted({folder for name, folder in offered.items() if name in opened}))
 
 
-def _roots(lock: Lock, python: str) -> Iterable[tuple[Environment, PurePosixPath]]:
+def roots(lock: Lock, python: str) -> Iterator[tuple[Environment, PurePosixPath]]:
+    """Every environment and overlay with the folder its wheels lie in; overlays first, for they win."""
     for overlay in lock.overlays:
         yield overlay, overlay_folder(overlay.name)
     for environment in lock.environments:

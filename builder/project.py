@@ -38,6 +38,16 @@ class Project:
         return self.root / "evidence" / f"{row}.json"
 
     @property
+    def facts(self) -> Path:
+        """What the binaries of locked wheels say, one file a wheel, `facts/<wheel>.json`."""
+        return self.root / "facts"
+
+    @property
+    def survey(self) -> Path:
+        """The survey's folder: its releases, their facts, its tables and what confirmed them."""
+        return self.root / "survey"
+
+    @property
     def bench(self) -> Path:
         """What `make bench` measured, `evidence/bench.json`."""
         return self.root / "evidence" / "bench.json"

@@ -91,6 +91,11 @@ class WheelFacts:
     cuda: str = ""
     torch: str = ""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of its binaries for our machine were read."""
+        return not any(binary.unread and binary.machine == "x86_64" for binary in self.binaries)
+
     def to_json(self) -> dict[str, Any]:
         """A plain dict without the fields that have their default."""
         plain = _sparse(self)

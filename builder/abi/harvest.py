@@ -1,119 +1,160 @@
-"""Harvesting the facts of a wheel.
+"""Harvesting: the facts of a whole wheel, from one pass through it.
 
-Each distribution is asked only what something later judges. A wheel that is asked nothing stays unread and
-gives an empty record.
+Every ELF file counts, known by its first bytes. Files whose names say that they are text or data are not
+opened at all.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import PurePosixPath
 
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from builder.abi.content import Content
+from builder.abi.demands import torch_demanded
+from builder.abi.elf import HEADER_SIZE, MAGIC, Elf, read_elf
+from builder.abi.facts import Binary, WheelFacts
+from builder.abi.fatbin import gpu_code
+from builder.abi.opens import opened
+from builder.abi.torch import ALWAYS, TORCH_PYTHON, TORCH_VERSION, cuda_release, listed_architectures
+from builder.wheels.directory import Member
+from builder.wheels.filename import WheelName, wheel_name
+from builder.wheels.members import Archive, opened_wheel, spooled
+from builder.wheels.remote import Wheel
 
-from builder.abi.elf import ElfFacts, read_elf
-from builder.abi.facts import Summary
-from builder.abi.fatbin import architectures
-from builder.errors import BadInputError, Fault
-from builder.wheels.remote import Wheel, members, read
+NOT_BINARY = frozenset(
+    (
+        *(".py", ".pyi", ".pyc", ".pyx", ".pxd", ".pxi", ".ipynb", ".typed", ".j2", ".in", ".map"),
+        *(".h", ".hh", ".hpp", ".cuh", ".inc", ".c", ".cc", ".cpp", ".cu", ".f", ".f90", ".td", ".cmake"),
+        *(".txt", ".md", ".rst", ".html", ".css", ".js", ".mjs", ".ts", ".svg", ".xml", ".pdf"),
+        *(".json", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".csv", ".tsv", ".npy", ".npz", ".mat", ".pkl"),
+        *(".gz", ".bz2", ".xz", ".zip", ".whl", ".a", ".bc", ".dll", ".exe", ".lib", ".dylib"),
+        *(".png", ".jpg", ".gif", ".ico", ".ttf", ".woff", ".woff2", ".wav", ".mp3", ".onnx"),
+    )
+)
+"""Endings of files that are no binaries of this system. A name without one of them is only looked into."""
 
-LIBRARY_NAME = re.compile(rb"(?<![\x20-\x7e])lib[\w+.-]+?\.so(?:\.\d+)*(?=\0)")
-"""A library's name that is a whole string of its own, and not the end of a path or of a message."""
+LIBRARY = "*.so*"
+METADATA = "*.dist-info/METADATA"
+MOST_METADATA = 4 * 1024 * 1024
+"""Bytes of a METADATA or version.py; descriptions take up to a few hundred kilobytes."""
 
-ARCHITECTURE_LIST = re.compile(rb"(?:sm|compute)_\d+\w?(?: (?:sm|compute)_\d+\w?)*(?=\0)")
-"""A list to a string's end; in torch 2.8.0 a piece of another constant touches its beginning."""
+PREFIX = "../../../"
+"""From site-packages to the environment's prefix: `lib/python3.11/site-packages`."""
 
-NAME_AND_MAJOR = b"\0%s.%d\0"
-"""The template by which cuDNN 9's front library makes the names it opens, see `opened`."""
-
-TORCH_PYTHON = "torch/lib/libtorch_python.so"
+SCHEMES = {"purelib": "", "platlib": "", "data": PREFIX, "scripts": f"{PREFIX}bin/"}
+"""Where installers put the folders in a wheel's `.data`; `headers` is no place for binaries."""
 
 
-def harvest(filename: str, wheel: Wheel) -> Summary:
-    """The facts of a wheel, by the rules for its distribution.
+def harvest(file: str, sha256: str, wheel: Wheel, *, most: int | None = None) -> WheelFacts:
+    """The facts of a wheel.
 
     Args:
-        filename: The wheel's file name, which says what it is.
-        wheel: The wheel itself; of one on a server only the members that matter are read.
+        file: The wheel's file name, which says what it is.
+        sha256: Its hash, in hex, by which the facts are known.
+        wheel: The wheel itself; of one on a server only the members that are read are fetched.
+        most: Bytes that a member may take in the wheel; a larger one is not read, but for
+            those of torch that `ALWAYS` names. None: all are read.
 
     Raises:
-        BadInputError: The name is no wheel's name, or the wheel or a library in it is damaged.
-        EngineOrNetworkError: The server did not give it.
+        BadInputError: The name is no wheel's name, or the wheel or a binary in it is damaged.
+        EngineOrNetworkError: The server did not give it, or a large member could not be unpacked.
     """
-    if not filename.endswith(".whl"):
-        return Summary()  # a source archive has no binaries
-    name = _distribution(filename)
-    if name.startswith("nvidia-"):
-        return Summary(libraries=_matching(wheel, "nvidia/", "lib*.so*"))
-    return HARVESTS[name](wheel) if name in HARVESTS else Summary()
-
-
-def _distribution(filename: str) -> str:
-    try:
-        return parse_wheel_filename(filename)[0]
-    except InvalidWheelFilename as error:
-        raise BadInputError(
-            Fault(
-                place=filename,
-                cause=f"is not the name of a wheel: {error}",
-                fix="Give the file the name that the index lists it under",
-            )
-        ) from error
-
-
-def _ctranslate2(wheel: Wheel) -> Summary:
-    """What the engine and the libraries that auditwheel put beside it open, and the engine's GPU code."""
-    libraries = [_library(wheel, path) for path in _matching(wheel, "ctranslate2.libs/", "lib*.so*")]
-    gpu_code = next((library.gpu_code for library in libraries if library.gpu_code), b"")
-    return Summary(
-        opens=tuple(sorted({name for library in libraries for name in opened(library)})),
-        architectures=architectures(gpu_code, wheel.name),
+    found = _Found(name=wheel_name(file))
+    with opened_wheel(wheel) as archive:
+        for member in archive.members:
+            _harvest_member(archive, member, found, most)
+    return WheelFacts(
+        file=file,
+        sha256=sha256,
+        binaries=tuple(sorted(found.binaries, key=lambda binary: binary.path)),
+        gpu=found.gpu,
+        cuda=found.cuda,
+        torch=found.torch,
     )
 
 
-def _torch(wheel: Wheel) -> Summary:
-    """The list that `torch.cuda.get_arch_list()` returns, from the smallest of torch's big libraries.
-
-    The fat binaries would say less: 2.4.1's linear algebra has no sm_75 code, because sm_70's runs there.
-    """
-    if TORCH_PYTHON not in members(wheel):
-        return Summary()
-    listed = ARCHITECTURE_LIST.findall(_library(wheel, TORCH_PYTHON).read_only)
-    return Summary(architectures=tuple(max(listed, key=len, default=b"").decode().split()))
+def installed(path: str) -> str:
+    """Where a file of a wheel lies once installed, relative to site-packages."""
+    top, _, rest = path.partition("/")
+    scheme, _, below = rest.partition("/")
+    if top.endswith(".data") and scheme in SCHEMES:
+        return SCHEMES[scheme] + below
+    return path
 
 
-def _imageio_ffmpeg(wheel: Wheel) -> Summary:
-    return Summary(binaries=_matching(wheel, "imageio_ffmpeg/binaries/", "ffmpeg-linux*"))
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What the pass through a wheel has found so far."""
+
+    name: WheelName
+    binaries: list[Binary] = field(default_factory=list)
+    gpu: tuple[str, ...] = ()
+    cuda: str = ""
+    torch: str = ""
 
 
-HARVESTS: Mapping[str, Callable[[Wheel], Summary]] = {
-    "ctranslate2": _ctranslate2,
-    "imageio-ffmpeg": _imageio_ffmpeg,
-    "torch": _torch,
-}
+def _harvest_member(archive: Archive, member: Member, found: _Found, most: int | None) -> None:
+    path = PurePosixPath(member.path)
+    if member.path == TORCH_VERSION:
+        found.cuda = cuda_release(archive.read(member, MOST_METADATA))
+    elif path.match(METADATA) and path.parent.parent.name == "":
+        found.torch = torch_demanded(archive.read(member, MOST_METADATA), found.name.python)
+    elif member.size < HEADER_SIZE or path.suffix.lower() in NOT_BINARY:
+        return
+    elif most is not None and member.compressed > most and not ALWAYS.fullmatch(member.path):
+        found.binaries += _unread(archive, member, most)
+    else:
+        _harvest_binary(archive, member, found)
 
 
-def opened(library: ElfFacts) -> frozenset[str]:
-    """The names a library opens by itself: those among its constants that are neither its own nor DT_NEEDED.
-
-    cuDNN 9's front library holds bare names, such as `libcudnn_ops.so`, and adds its own version to them by
-    templates: it tries `.so.9.1.0`, `.so.9.1`, `.so.9` and `.so`, in that order. The third, which is the
-    soname in all of cuDNN 9, stands here for the four.
-    """
-    names = {name.decode() for name in LIBRARY_NAME.findall(library.read_only)}
-    major = re.search(r"\.so\.\d+", library.soname)
-    if major and NAME_AND_MAJOR in library.read_only:
-        names = {re.sub(r"\.so$", major[0], name) for name in names}
-    return frozenset(names - {library.soname, *library.needed})
+def _unread(archive: Archive, member: Member, most: int) -> Iterable[Binary]:
+    """The record of a binary that is too large; whether a file is one, its name tells or its first bytes."""
+    if PurePosixPath(member.path).match(LIBRARY) or _beginning(archive.pieces(member)).startswith(MAGIC):
+        yield Binary(path=installed(member.path), unread=f"larger than {most} bytes")
 
 
-def _library(wheel: Wheel, path: str) -> ElfFacts:
-    return read_elf(read(wheel, path), f"{wheel.name} {path}")
+def _harvest_binary(archive: Archive, member: Member, found: _Found) -> None:
+    pieces = archive.pieces(member)
+    beginning = _beginning(pieces)
+    if not beginning.startswith(MAGIC):
+        return
+    place = archive.place(member)
+    with spooled(place, chain((beginning,), pieces)) as file:
+        content = Content(file=file, size=member.size)
+        elf = read_elf(content, place)
+        found.binaries.append(_binary(content, elf, member.path, place, found.name))
+        if member.path == TORCH_PYTHON:
+            found.gpu = listed_architectures(content, elf, place)
 
 
-def _matching(wheel: Wheel, folder: str, pattern: str) -> tuple[str, ...]:
-    """Members anywhere below a folder whose file name matches, in the wheel's order."""
-    return tuple(
-        path for path in members(wheel) if path.startswith(folder) and PurePosixPath(path).match(pattern)
+def _beginning(pieces: Iterable[bytes]) -> bytes:
+    """As many pieces as tell whether this is an ELF file."""
+    beginning = b""
+    for piece in pieces:
+        beginning += piece
+        if len(beginning) >= len(MAGIC):
+            break
+    return beginning
+
+
+def _binary(content: Content, elf: Elf, path: str, place: str, name: WheelName) -> Binary:
+    if not elf.native:
+        return Binary(path=installed(path), machine=elf.machine, unread="not 64 bits, little-endian")
+    code = gpu_code(content, elf.gpu_code, place)
+    return Binary(
+        path=installed(path),
+        machine=elf.machine,
+        soname=elf.soname,
+        needed=elf.needed,
+        rpath=elf.rpath,
+        runpath=elf.runpath,
+        requires=elf.requires,
+        provides=elf.provides,
+        executable_stack=elf.executable_stack,
+        opens=opened(content, elf, place, PurePosixPath(path).name, name.version, name.cuda),
+        gpu=code.architectures,
+        gpu_cuda=code.cuda,
+        interpreter=elf.interpreter,
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def provide(base: Base, engine: DockerEngine, say: Say) -> BaseImage:
             origin=f"{base.image}, pulled from the registry",
         )
     say(f"base: no registry has it, making {made} from Debian's packages (half a minute)")
-    _make(base, made, engine)
+    with root_filesystem(base, (), engine) as archive:
+        engine.import_archive(archive, made)
     return BaseImage(
         reference=made,
         id=engine.image_id(made) or "",
@@ -68,12 +70,23 @@ def provide(base: Base, engine: DockerEngine, say: Say) -> BaseImage:
     )
 
 
-def _make(base: Base, tag: str, engine: DockerEngine) -> None:
+@contextmanager
+def root_filesystem(base: Base, also: Sequence[str], engine: DockerEngine) -> Iterator[Path]:
+    """The archive of a base's root file system, made from Debian's packages; it is deleted afterwards.
+
+    Args:
+        base: The base in the matrix.
+        also: Debian's packages beyond the base's own.
+        engine: Beside which mmdebstrap may lie.
+
+    Raises:
+        EngineOrNetworkError: It cannot be made here.
+    """
     if not shutil.which("mmdebstrap", path=engine.environment.get("PATH")):
         raise _cannot(base, "mmdebstrap is not installed", "Install it (Debian's package mmdebstrap)")
     with tempfile.TemporaryDirectory(prefix="cuvee-base-") as scratch:
         archive = Path(scratch) / "base.tar"
-        include = ",".join(base.packages)
+        include = ",".join((*base.packages, *also))
         done = engine.shell.run(
             ["mmdebstrap", "--variant=minbase", f"--include={include}", base.suite, str(archive)],
             env=engine.environment,
@@ -85,7 +98,7 @@ def _make(base: Base, tag: str, engine: DockerEngine) -> None:
                 next(iter(lines), "mmdebstrap failed"),
                 "See that this machine reaches Debian's packages, and try again",
             )
-        engine.import_archive(archive, tag)
+        yield archive
 
 
 def _cannot(base: Base, cause: str, fix: str) -> EngineOrNetworkError:

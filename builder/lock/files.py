@@ -23,7 +23,7 @@ def best_wheel(package: Resolved, python: str, glibc: str) -> Candidate | None:
         python: CPython's version, `3.11`.
         glibc: The base's C library, `2.36`.
     """
-    order = {tag: rank for rank, tag in enumerate(_tags(python, glibc))}
+    order = {tag: rank for rank, tag in enumerate(supported_tags(python, glibc))}
 
     def rank(wheel: Candidate) -> tuple[int, int, str]:
         _, _, build, tags = parse_wheel_filename(wheel.file)
@@ -36,7 +36,8 @@ def best_wheel(package: Resolved, python: str, glibc: str) -> Candidate | None:
 
 
 @cache
-def _tags(python: str, glibc: str) -> tuple[Tag, ...]:
+def supported_tags(python: str, glibc: str) -> tuple[Tag, ...]:
+    """The tags of wheels that CPython on x86-64 Linux takes, the best first."""
     major, minor = (int(part) for part in python.split("."))
     platforms = [*_platforms(glibc), "linux_x86_64"]
     interpreter = f"cp{major}{minor}"

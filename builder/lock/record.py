@@ -180,6 +180,4 @@ def _environments_from_json(data: dict[str, Any]) -> tuple[Environment, ...]:
 
 
 def _packages_from_json(data: list[dict[str, Any]]) -> tuple[Package, ...]:
-    return tuple(
-        Package(**{**entry, "facts": Summary.from_json(entry.get("facts", {}))}) for entry in data
-    )
+    return tuple(Package(**{**entry, "facts": Summary.from_json(entry.get("facts", {}))}) for entry in data)

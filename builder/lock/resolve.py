@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from builder.abi.harvest import harvest
+from builder.abi.summary import summarise
 from builder.errors import CannotResolveError, Fault
 from builder.lock.conflict import Ask, explain, question_for
 from builder.lock.files import best_wheel
@@ -112,7 +112,7 @@ def _file(package: Resolved, row: Row) -> Candidate | None:
 def _package(resolved: Resolved, file: Candidate) -> Package:
     with session() as network:  # one each: sessions are not made for several threads
         store = WheelStore(folder=default_folder(), session=network)
-        facts = harvest(file.file, store.open(file.file, file.sha256, file.size, file.url))
+        facts = summarise(file.file, store.open(file.file, file.sha256, file.size, file.url))
     return Package(
         name=resolved.name,
         version=resolved.version,

@@ -18,6 +18,7 @@ VERBS = {
     "cudnn": "calling",
     "orders": "importing",
     "gpu": "gpu",
+    "survey": "surveying",
     "transcribe": "transcribing",
 }
 """Which module holds the verb; only that one is imported, so that the process stays plain."""

@@ -1,4 +1,4 @@
-"""The probe's commands: `check` and `transcribe`. Both print one JSON object on standard output.
+"""The probe's commands: `check`, `trace` and `transcribe`. Each prints one JSON object on standard output.
 
 Exit codes: 0 nothing failed, 1 something failed, 2 the command line is wrong.
 """
@@ -14,7 +14,18 @@ import traceback
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
-from . import copies, cudnn, libraries, opened, orders, processes, transcribe, transcribing, versions
+from . import (
+    copies,
+    cudnn,
+    libraries,
+    opened,
+    orders,
+    processes,
+    tracing,
+    transcribe,
+    transcribing,
+    versions,
+)
 from .child import described, merged
 from .finding import Finding, failed
 from .place import Place, here
@@ -60,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--modules", type=_names, default=(), metavar="A,B", help="what `orders` imports")
     check.add_argument("--hide-cache", action="store_true", help="run children as if ld.so.cache were empty")
     check.set_defaults(run=_check)
+    trace = commands.add_parser("trace", help="say where the loader finds what every ELF file needs")
+    trace.set_defaults(run=lambda _options, _words: tracing.run(here()))
     speech = commands.add_parser("transcribe", help="transcribe sound files")
     transcribing.arguments(speech)
     speech.set_defaults(run=lambda _, words: transcribe.run(words))

@@ -48,9 +48,13 @@ def wants_driver(words: str) -> bool:
     """Whether a process died because there is no driver, in an image that cannot have one.
 
     The front that CTranslate2 3 bundles takes any failed dlopen for its own: cuDNN 8.9's libcudnn_cnn_infer
-    looks for libcuda.so.1 while it is loaded, finds none, lives with it, and the front gives up.
+    looks for libcuda.so.1 while it is loaded, finds none, lives with it, and the front gives up. cuDNN 8.5's
+    looks for libcuda.so after that.
     """
-    return any(name + ": cannot open shared object file" in words for name in rules.DRIVER_LIBRARIES)
+    names = [name[: name.index(".so") + 3] for name in rules.DRIVER_LIBRARIES]
+    return any(
+        name + ": cannot open shared object file" in words for name in (*rules.DRIVER_LIBRARIES, *names)
+    )
 
 
 def statuses(said: List[Dict[str, Any]]) -> Dict[str, Any]:

@@ -4,33 +4,56 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from builder.report.bench import Bench
 from builder.report.tables import Listed, built
+from builder.verdict.gpu import named
+from builder.verdict.record import Verdict
 from builder.verify.evidence import Evidence
 
 _WIDTH = 100
 
 
-def readme(
-    text: str, rows: Iterable[Listed], evidence: Mapping[str, Evidence], shown: str, bench: Bench | None
-) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the README tells.
+
+    Attributes:
+        rows: What `cuvee list` shows.
+        evidence: By row, where there is any for the row's present lock.
+        shown: The row whose proof stands at the top.
+        verdicts: Of the rows whose facts are recorded.
+        survey: How many pairs of the survey have each status; empty where there is no survey.
+        bench: What `make bench` measured, or None.
+    """
+
+    rows: tuple[Listed, ...]
+    evidence: Mapping[str, Evidence]
+    shown: str
+    verdicts: tuple[Verdict, ...] = ()
+    survey: Mapping[str, int] = field(default_factory=dict)
+    bench: Bench | None = None
+
+
+def readme(text: str, told: Told) -> str:
     """The README's text with its parts made anew.
 
     Args:
         text: The README as it is.
-        rows: What `cuvee list` shows.
-        evidence: By row, where there is any for the row's present lock.
-        shown: The row whose proof stands at the top.
-        bench: What `make bench` measured, or None.
+        told: What it tells.
     """
-    parts = {"rows": _rows(rows, evidence)}
-    if shown in evidence:
-        parts["proof"] = _proof(evidence[shown])
-    if bench:
-        parts["bench"] = _bench(bench)
+    parts = {"rows": _rows(told.rows, told.evidence)}
+    if told.shown in told.evidence:
+        parts["proof"] = _proof(told.evidence[told.shown])
+    if told.verdicts:
+        parts["hosts"] = _hosts(told.verdicts)
+    if told.survey:
+        parts["survey"] = _survey(told.survey)
+    if told.bench:
+        parts["bench"] = _bench(told.bench)
     for name, part in parts.items():
         text = _replaced(text, name, part)
     return text
@@ -61,6 +84,33 @@ def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:
         )
         lines.append(f"| {' | '.join((*cells, size, _checks(row, found)))} |")
     return "\n".join(lines) + "\n"
+
+
+def _hosts(verdicts: Iterable[Verdict]) -> str:
+    lines = ["| row | NVIDIA driver | GPUs, by compute capability | from | to |", "|---|---|---|---|---|"]
+    for one in verdicts:
+        lowest = [found.library for found in one.gpus if found.low == one.low]
+        highest = [found.library for found in one.gpus if found.high is not None and found.high == one.high]
+        cells = (
+            f"`{one.row}`",
+            f">= {one.driver}",
+            f"{named(one.low)} to {named(one.high)}",
+            lowest[0] if lowest else "-",
+            highest[0] if highest else "-",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _survey(counts: Mapping[str, int]) -> str:
+    words = {
+        "works": "work as pip leaves them",
+        "path": "work once the loader is shown the libraries that torch brings",
+        "added": "work with a library added, which the table names",
+        "fails": "do not work by any of these means",
+    }
+    told = ", ".join(f"{counts[status]} {words[status]}" for status in words if counts.get(status))
+    return f"Of {sum(counts.values())} pairs {told}.\n"
 
 
 def _checks(row: Listed, evidence: Evidence | None) -> str:

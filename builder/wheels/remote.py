@@ -6,17 +6,13 @@ A torch wheel has 800 MB, and the member that says what it was compiled for has 
 from __future__ import annotations
 
 import io
-import lzma
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from builder.errors import BadInputError, EngineOrNetworkError, Fault
+from builder.errors import EngineOrNetworkError, Fault
 from builder.wheels.network import file_name, reported
 
 if TYPE_CHECKING:
@@ -178,45 +174,3 @@ class RemoteWheel(io.BufferedIOBase):
 
 Wheel: TypeAlias = Path | RemoteWheel
 """A wheel that can be read: a local file, or one on a server."""
-
-
-def members(wheel: Wheel) -> tuple[str, ...]:
-    """The paths of all files in the wheel, in the order of its directory.
-
-    Raises:
-        BadInputError: It is not a readable zip file.
-        EngineOrNetworkError: The server did not give it.
-    """
-    with _opened(wheel) as archive:
-        return tuple(archive.namelist())
-
-
-def read(wheel: Wheel, name: str) -> bytes:
-    """The member `name`, decompressed and checked against the zip file's own checksum.
-
-    Raises:
-        BadInputError: The wheel or the member is damaged, or there is no such member.
-        EngineOrNetworkError: The server did not give it.
-    """
-    with _opened(wheel) as archive:
-        return archive.read(name)
-
-
-@contextmanager
-def _opened(wheel: Wheel) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            yield archive
-    except (
-        # What zipfile is known to raise over damage: besides its own error, those of decompression, of
-        # members cut short, of unknown methods, and of offsets, sizes and names that make no sense.
-        *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError),
-        *(ValueError, LookupError, OverflowError, OSError),
-    ) as error:
-        raise BadInputError(
-            Fault(
-                place=wheel.name,
-                cause=f"cannot be read as a wheel: {str(error) or type(error).__name__}",
-                fix="Delete it and fetch it again",
-            )
-        ) from error

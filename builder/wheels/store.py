@@ -199,6 +199,16 @@ def find(session: requests.Session, name: str, version: str, filename: str, sha2
     return listed[filename].url
 
 
+def file_names(session: requests.Session, name: str) -> tuple[str, ...]:
+    """The names of all files of a project, as the index lists them.
+
+    Raises:
+        CannotResolveError: No index is known.
+        EngineOrNetworkError: The index does not answer, or not as an index does.
+    """
+    return tuple(file.name for file in _page(session, canonicalize_name(name), name))
+
+
 def index_address() -> str:
     """The simple index to ask: the one that uv or pip is told to use, else pip's own default.
 

@@ -1,7 +1,7 @@
-"""Make the tiny libraries that the tests read: `python tests/elf/make.py`, on Linux x86-64 with gcc.
+"""Make the tiny binaries that the tests read: `python tests/elf/make.py`, on Linux x86-64 with gcc.
 
-Each is what one library in a real wheel is, as far as the tests look. They are committed, so that the tests
-need no compiler.
+Each is what a binary in a real wheel is, as far as the tests look. They are committed, so that the tests need
+no compiler.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ SHIM_9 = "libcudnn-74a4c495.so.9.1.0"
 SHIM_8 = "libcudnn-463fd6d5.so.8.9.7"
 ENGINE = "libctranslate2-d3638643.so.4.4.0"
 TORCH = "libtorch_python.so"
+SYSTEM_LIBRARY = "libsystem.so.6"
+PROGRAM = "program"
 
 SOURCES = {
     # Names stand whole. The symbol's version is named like a library: the real trap in `strings | grep`.
@@ -40,13 +42,20 @@ SOURCES = {
         };
         extern void front_8(void);
         void engine(void) { front_8(); }
-        // Two fat binaries, each of machine code for 53 and 86 and of PTX for 86, with padding between.
-        #define ENTRY(kind, sm) \
-            ".short " #kind ", 0x101\n .long 32\n .quad 5\n .long 0, 0, 0\n .long " #sm "\n .byte 1,2,3,4,5\n"
-        #define FATBIN(entries) ".long 0xba55ed50\n .short 1, 16\n .quad 3 * 37\n" entries ".balign 8\n"
+        // Two fat binaries, with padding between: machine code of CUDA 12.2 for 53 and 86 and PTX 8.1 for 86,
+        // with the sizes and, as LZ4 leaves it, the beginning of real ones; and PTX for 52 that is a stub.
+        #define CUBIN ".byte 0xa2,127,69,76,70,2,1,1,0x33,7,0, 1,0, 0x66,2,0,0xbe,0,122,0, 1,0, 0,0,0,0,0\n"
+        #define TEXT ".ascii \"<.version 8.1 .target sm_86\"\n"
+        #define ENTRY(kind, sm, plain, code) \
+            ".short " #kind ", 0x101\n .long 64\n .quad 27\n .long 25, 0\n .short 1, 8\n .long " #sm "\n" \
+            ".quad 0, 0x2011, 0, " #plain "\n" code
+        #define FATBIN(entries) ".long 0xba55ed50\n .short 1, 16\n .quad 4 * 91\n" entries ".balign 8\n"
         __asm__(".section .nv_fatbin,\"a\"\n .balign 8\n"
-            FATBIN(ENTRY(2, 86) ENTRY(2, 53) ENTRY(1, 86)) ".quad 0\n"
-            FATBIN(ENTRY(2, 53) ENTRY(2, 86) ENTRY(1, 86)) ".previous");
+            FATBIN(ENTRY(2, 86, 4096, CUBIN) ENTRY(2, 53, 4096, CUBIN)
+                ENTRY(1, 86, 4096, TEXT) ENTRY(1, 52, 147, TEXT)) ".quad 0\n"
+            FATBIN(ENTRY(2, 53, 4096, CUBIN) ENTRY(2, 86, 4096, CUBIN)
+                ENTRY(1, 86, 4096, TEXT) ENTRY(1, 52, 147, TEXT))
+            ".previous");
     """,
     # A compiler may put a piece of another constant right before the list, as in torch 2.8.0.
     TORCH: r"""
@@ -54,11 +63,37 @@ SOURCES = {
             ".asciz \"sm_70 sm_75 sm_90a compute_120\"\n .asciz \"sm_70 of a message\"\n .previous");
         void torch(void) {}
     """,
+    # Two versions of a family that only grows, two that stand for themselves, and a private one.
+    SYSTEM_LIBRARY: r"""
+        void old(void) {}  void new(void) {}  void quad(void) {}  void relr(void) {}  void secret(void) {}
+    """,
+    # A program: it names its loader and where to search, and asks for an executable stack.
+    PROGRAM: r"""
+        extern void old(void), new(void), quad(void), relr(void), secret(void);
+        __asm__(".section .note.GNU-stack,\"x\",@progbits\n .previous");
+        void _start(void) { old(); new(); quad(); relr(); secret(); }
+    """,
 }
-VERSIONS = {SHIM_8: "libcudnn.so.8 { front_8; };", SHIM_9: "libcudnn.so.9 { front_9; };"}
-NEEDED = {ENGINE: (SHIM_8,)}
+VERSIONS = {
+    SHIM_8: "libcudnn.so.8 { front_8; };",
+    SHIM_9: "libcudnn.so.9 { front_9; };",
+    SYSTEM_LIBRARY: (
+        "GLIBC_2.9 { old; }; GLIBC_2.17 { new; } GLIBC_2.9; GLIBC_ABI_DT_RELR { relr; };"
+        "CXXABI_FLOAT128 { quad; }; GLIBC_PRIVATE { secret; };"
+    ),
+}
+NEEDED = {ENGINE: (SHIM_8,), PROGRAM: (SYSTEM_LIBRARY,)}
 
-FLAGS = ("-shared", "-fPIC", "-nostdlib", "-O1", "-s", "-x", "c", "-Wl,--build-id=none,-z,noseparate-code")
+FLAGS = ("-nostdlib", "-O1", "-s", "-x", "c", "-Wl,--build-id=none,-z,noseparate-code")
+LIBRARY = ("-shared", "-fPIC")
+KINDS = {
+    # One binary says where to search in the old way (RPATH), one in the new (RUNPATH).
+    ENGINE: (*LIBRARY, "-Wl,--disable-new-dtags,-rpath,ctranslate2.libs"),
+    PROGRAM: (
+        *("-fPIE", "-pie", "-Wl,--enable-new-dtags,-rpath,$ORIGIN/../lib:/opt/lib"),
+        "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
+    ),
+}
 
 
 def main() -> None:
@@ -72,9 +107,11 @@ def _link(name: str, scratch: Path) -> None:
     script.write_text(VERSIONS.get(name, "{};"))
     needed = [f"-l:{other}" for other in NEEDED.get(name, ())]
     names = (f"-Wl,-soname,{name}", f"-Wl,--version-script,{script}", f"-L{HERE}")
-    done = SYSTEM.run(["gcc", *FLAGS, "-", *names, *needed, "-o", str(HERE / name)], stdin=SOURCES[name])
+    flags = (*FLAGS, *KINDS.get(name, LIBRARY))
+    done = SYSTEM.run(["gcc", *flags, "-", *names, *needed, "-o", str(HERE / name)], stdin=SOURCES[name])
     if not done.ok:
         raise SystemExit(done.err)
+    (HERE / name).chmod(0o644)  # nobody runs them
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ import pytest
 import testinfra
 
 from builder import matrix
+from builder.abi.library import Library
 from builder.engines.docker import DockerEngine, connect, copy_in
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import HOME, image_tag, overlay_folder
 from builder.project import Project, find
+from builder.verdict.setting import Setting, of_row
 from builder.verify.samples import Samples, samples
 
 PROBE = Path(__file__).parents[2] / "builder" / "probe"
@@ -104,6 +106,11 @@ class Probe:
         """Python, glibc and GPU, as seen from inside."""
         return self._json("check", "copies")
 
+    def trace(self) -> dict[str, Any]:
+        """What the real loader makes of every ELF file, by its path."""
+        files: dict[str, Any] = self._json("trace")["files"]
+        return files
+
     def transcribe(self, *options: str) -> dict[str, Any]:
         """Transcribe; what was said, and on what."""
         return self._json("transcribe", *options)
@@ -130,6 +137,12 @@ def row(request: pytest.FixtureRequest) -> Row:
 @pytest.fixture(scope="session")
 def lock(project: Project, row: Row) -> Lock:
     return record.read(project.image(row.id) / record.FILE)
+
+
+@pytest.fixture(scope="session")
+def setting(project: Project, row: Row, lock: Lock) -> Setting:
+    """What the proof looks at, before anything is built."""
+    return of_row(row, lock, Library(folders=(project.facts,)))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
+from builder.abi.loader import Failed, Loaded
 from builder.lock.record import Lock
 from builder.matrix import Row
+from builder.plan import HOME
+from builder.verdict.setting import Setting
 
 AWAY = "/tmp/away"
 SITE = "/opt/cuvee/main/lib/python*/site-packages"
@@ -18,6 +22,41 @@ def test_every_elf_file_finds_what_it_needs(probe: Any, report: Any) -> None:
     found = probe.check("libraries")
     assert found["outcome"] == "passed", found["reason"]
     report.measured["libraries"] = found["reason"]
+
+
+@pytest.mark.any_row
+def test_the_proof_and_the_real_loader_agree_on_every_file(probe: Any, setting: Setting, report: Any) -> None:
+    """The proof knows the wheels' facts and the loader's rules; the loader knows the files."""
+    seen = probe.trace()
+    linked = {path for path in setting.owners if setting.world.files[path].needed}
+    assert {path for path in seen if path.startswith(f"{HOME}/")} >= linked
+    differing = {
+        path: (said, seen[path]) for path in linked if (said := _predicted(setting, path, seen[path]))
+    }
+    assert differing == {}
+    report.measured["proof and loader agree on"] = f"{len(linked)} files"
+
+
+def _predicted(setting: Setting, path: str, seen: dict[str, Any]) -> str:
+    """How the proof differs from what the loader did with one file alone, or ""."""
+    outcome = setting.process().open(path)
+    if isinstance(outcome, Failed):
+        return "" if outcome.name in seen["missing"] else outcome.text
+    driver = {found.name for found in outcome.new if found.path == "driver"}
+    found = {found.path for found in outcome.new[1:] if found.path != "driver"}
+    real = {library for library in seen["libraries"] if "/ld-linux-" not in library}
+    loader = {library for library in found if "/ld-linux-" not in library}
+    same = loader == real and driver == set(seen["missing"]) and not seen["complaints"]
+    return "" if same else f"only predicted {loader - real}, only seen {real - loader}, driver {driver}"
+
+
+def test_the_proof_and_the_real_loader_agree_on_what_is_opened(probe: Any, setting: Setting) -> None:
+    opened = probe.check("opened")["details"]["opened"]
+    process = setting.process()
+    for name, paths in opened.items():
+        outcome = process.fork().open(name)
+        assert isinstance(outcome, Loaded), name
+        assert {str(PurePosixPath(path)) for path in paths} >= {outcome.path}, name
 
 
 @pytest.mark.any_row

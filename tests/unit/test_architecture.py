@@ -66,8 +66,10 @@ def module(path: Path) -> Module:
 
 
 MODULES = {found.name: found for found in map(module, sorted((ROOT / "builder").rglob("*.py")))}
-OURS = {name: found for name, found in MODULES.items() if not name.startswith("builder.probe")}
-"""The probe is not among them: it runs inside images, as a program of its own."""
+ELSEWHERE = ("builder.probe", "builder.doctor.patient", "builder.doctor.doctor")
+"""These run inside images and on other people's machines, as programs of their own."""
+
+OURS = {name: found for name, found in MODULES.items() if not name.startswith(ELSEWHERE)}
 
 
 def dependencies(found: Module) -> set[str]:
@@ -121,7 +123,14 @@ def test_only_wheels_and_engines_use_the_network() -> None:
     assert {name for name in users if not inside(name, "builder.wheels", "builder.engines")} == set()
 
 
-PURE = ("builder.errors", "builder.matrix", "builder.plan", "builder.render")
+PURE = (
+    "builder.errors",
+    "builder.matrix",
+    "builder.plan",
+    "builder.render",
+    "builder.abi.loader",
+    "builder.abi.ldconfig",
+)
 
 
 def test_what_is_pure_imports_nothing_with_effects() -> None:
@@ -179,12 +188,13 @@ def test_no_stage_knows_a_later_one(number: int, stage: str) -> None:
     assert {name: others for name, others in known.items() if others} == {}
 
 
-def test_the_probe_uses_the_standard_library_alone() -> None:
+def test_what_runs_elsewhere_uses_the_standard_library_alone() -> None:
+    with_it = (*ELSEWHERE, "builder.doctor.combinations", "builder.doctor.versions")  # bundled with it
     for name, found in MODULES.items():
         if name not in OURS:
             roots = {root.split(".")[0] for root in found.imports} - {"builder"}
             assert roots <= sys.stdlib_module_names, name
-            assert all(inside(other, "builder.probe") for other in dependencies(found)), name
+            assert all(inside(other, *with_it) for other in dependencies(found)), name
 
 
 # Versions live in one place
@@ -220,7 +230,8 @@ def without_docstrings(text: str) -> str:
 
 def places() -> list[Path]:
     folders = ("builder/**/*.py", "builder/data/*", "templates/*", ".ci/*", ".github/**/*", "Makefile")
-    return sorted({path for pattern in folders for path in ROOT.glob(pattern) if path.is_file()})
+    found = {path for pattern in folders for path in ROOT.glob(pattern) if path.is_file()}
+    return sorted(found - {ROOT / "builder" / "doctor" / "doctor.py"})  # made from the matrix, like the locks
 
 
 def test_no_version_of_the_matrix_is_written_a_second_time() -> None:

@@ -403,7 +403,10 @@ class TestInterruption:
 
 
 class TestHelp:
-    STAGES = ("list", "lock", "render", "build", "test", "run", "clean", "engine")
+    STAGES = (
+        *("list", "lock", "facts", "check", "survey", "render", "build", "test", "run", "clean"),
+        *("explain", "doctor", "engine"),
+    )
 
     def test_commands_are_listed_in_the_order_of_the_stages(self, cuvee: Cuvee) -> None:
         _, _, commands = cuvee("--help").out.partition("Commands:\n")

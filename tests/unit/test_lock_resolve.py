@@ -147,13 +147,13 @@ def harvested(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Files that facts were asked of; the one place where wheels would be read over the network."""
     files: list[str] = []
 
-    def harvest(file: str, wheel: Wheel) -> Summary:
+    def summarise(file: str, wheel: Wheel) -> Summary:
         assert isinstance(wheel, RemoteWheel)
         assert wheel.name == file
         files.append(file)
         return Summary(opens=(file,))
 
-    monkeypatch.setattr("builder.lock.resolve.harvest", harvest)
+    monkeypatch.setattr("builder.lock.resolve.summarise", summarise)
     monkeypatch.setenv("CUVEE_CACHE", str(tmp_path))
     return files
 

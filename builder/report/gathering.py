@@ -1,0 +1,60 @@
+"""Gathering facts with a progress bar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from builder.abi.facts import WheelFacts
+from builder.abi.gather import Wanted, gather
+from builder.abi.library import text
+from builder.lock.record import Package
+from builder.project import write
+
+
+def gather_all(
+    packages: Sequence[Package], folder: Path, say: Callable[[str], None], most: int | None = None
+) -> None:
+    """Harvest the facts of wheels into a folder, one file a wheel.
+
+    Args:
+        packages: Which.
+        folder: Where the records go.
+        say: Told what is read.
+        most: See `Wanted.most`.
+
+    Raises:
+        CuveeError: See `gather`.
+    """
+    wanted = [_wanted(package, most) for package in packages]
+    total = sum(one.size for one in wanted)
+    say(f"facts: reading {len(wanted)} wheels{'' if most else f', {total / 1e9:.1f} GB'}, once")
+    with _bar() as progress:
+        task = progress.add_task("wheels", total=total)
+        gather(wanted, partial(_keep, folder), lambda one: progress.advance(task, one.size))
+
+
+def _bar() -> Progress:
+    """On standard error, and only where a person watches."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _keep(folder: Path, facts: WheelFacts) -> None:
+    write(folder / f"{facts.file}.json", text(facts))
+
+
+def _wanted(package: Package, most: int | None) -> Wanted:
+    return Wanted(
+        name=package.name,
+        version=package.version,
+        file=package.file,
+        sha256=package.sha256,
+        size=package.size,
+        most=most,
+    )

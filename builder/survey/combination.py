@@ -1,0 +1,167 @@
+"""One CTranslate2 with one torch: does everything load, and if not, what helps?
+
+Both lie in one environment, as pip leaves them. The process imports torch first (CTranslate2 does so itself
+where torch is installed), then CTranslate2, then opens what CTranslate2 opens by name. Tried in turn, until
+one works: the environment as it is; with its own CUDA libraries in the loader's cache; with a library added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Literal, TypeAlias
+
+from builder.abi.base import BaseFacts
+from builder.abi.facts import Binary, WheelFacts
+from builder.abi.loader import Failed, Process
+from builder.lock.record import Package
+from builder.verdict import loading, mixing
+from builder.verdict.names import Ask, optional
+from builder.verdict.record import Finding
+from builder.verdict.setting import Part, Setting, lay_out
+
+Status: TypeAlias = Literal["works", "path", "added", "fails"]
+Wheels: TypeAlias = tuple[tuple[Package, WheelFacts], ...]
+
+SITE = PurePosixPath("/opt/survey/lib/site-packages")
+BESIDE = PurePosixPath("/opt/survey/added")
+IMPORT_TORCH = ("torch/lib/libtorch_global_deps.so", "torch/lib/libtorch_python.so")
+"""What `import torch` opens: `torch/__init__.py` loads the first by path, its extension module the second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of one combination.
+
+    Attributes:
+        ctranslate2: Its version.
+        torch: Its version.
+        status: `works` as pip leaves it, with its own libraries on the loader's `path`, with `added` ones, or
+            `fails`.
+        added: What was added.
+        folders: What the loader's cache must have for it, relative to site-packages or to what is added.
+        signature: The kind of failure, of the environment as pip leaves it; "" where that works.
+        message: Its message.
+    """
+
+    ctranslate2: str
+    torch: str
+    status: Status
+    added: str = ""
+    folders: tuple[str, ...] = ()
+    signature: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A pair in one setting: what is added, what the loader's cache has.
+
+    Attributes:
+        setting: What lies where.
+        folders: What the loader's cache has beyond the base's.
+        asks: What a process asks for in vain that imports torch, then CTranslate2, and lets that compute.
+    """
+
+    setting: Setting
+    folders: tuple[PurePosixPath, ...]
+    asks: tuple[Ask, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What does not hold; two cuDNN are looked for where the loader was given folders of its own."""
+        mixed = mixing.findings(self.setting) if self.folders else ()
+        return (*loading.findings(self.setting, self.asks), *mixed)
+
+
+def prove(
+    ctranslate2: tuple[str, Wheels],
+    torch: tuple[str, Wheels],
+    added: Sequence[tuple[str, Wheels]],
+    base: BaseFacts,
+) -> Result:
+    """The result for one CTranslate2 and one torch, each with its version and its wheels' facts."""
+    wheels = (*torch[1], *ctranslate2[1])
+    plain = trial(wheels, (), base, ())
+    result = Result(ctranslate2=ctranslate2[0], torch=torch[0], status="works")
+    if not plain.findings:
+        return result
+    said = plain.findings[0]
+    failed = replace(result, status="fails", signature=said.signature, message=said.message)
+    for title, more in (("", ()), *added):
+        folders = offering(wheels, more)
+        if _may_help(plain.asks, wheels, more) and not trial(wheels, more, base, folders).findings:
+            names = tuple(_relative(folder) for folder in folders)
+            return replace(failed, status="added" if title else "path", added=title, folders=names)
+    return failed
+
+
+def trial(wheels: Wheels, more: Wheels, base: BaseFacts, folders: Sequence[PurePosixPath]) -> Trial:
+    """Try a pair's wheels with `more` beside them and `folders` in the loader's cache."""
+    parts = [Part(name="main", root=SITE, packages=wheels)]
+    if more:
+        parts.append(Part(name="added", root=BESIDE, packages=more))
+    setting = lay_out(parts, base, [str(folder) for folder in folders])
+    return Trial(setting=setting, folders=tuple(folders), asks=tuple(_asks(setting)))
+
+
+def loads(setting: Setting) -> tuple[str, ...]:
+    """The files that `import torch` and then `import ctranslate2` open, in order."""
+    torch = [path for file in IMPORT_TORCH if (path := f"{SITE}/{file}") in setting.owners]
+    return (*torch, *(path for path in engine_files(setting) if loading.EXTENSION in path))
+
+
+def engine_files(setting: Setting) -> tuple[str, ...]:
+    """CTranslate2's own binaries."""
+    return tuple(path for path in sorted(setting.owners) if setting.owners[path].name == "ctranslate2")
+
+
+def _asks(setting: Setting) -> Iterator[Ask]:
+    process = setting.process()
+    for path in loads(setting):
+        outcome = process.open(path)
+        if isinstance(outcome, Failed):
+            yield Ask(name=outcome.name, by=path, how="needed", failed=outcome)
+            return
+    there = set(process.loaded)
+    for path in (path for path in engine_files(setting) if path in there):
+        yield from _opened(setting, process, path, setting.world.files[path])
+
+
+def _opened(setting: Setting, process: Process, path: str, binary: Binary) -> Iterator[Ask]:
+    for names in binary.opens:
+        tries = [process.open(name, path) for name in names]
+        if all(isinstance(one, Failed) for one in tries) and not optional(setting, path, names[0]):
+            failed = next(one for one in tries if isinstance(one, Failed))
+            yield Ask(name=names[0], by=path, how="opened", tried=names, failed=failed)
+
+
+def _may_help(asks: Sequence[Ask], wheels: Wheels, more: Wheels) -> bool:
+    """Whether every missing name is the name of a file that is there: else a trial is not worth its time."""
+    files = {binary.file for _, facts in (*wheels, *more) for binary in facts.binaries}
+    return all(ask.how == "opened" and files.intersection(ask.tried) for ask in asks)
+
+
+def offering(wheels: Wheels, more: Wheels) -> tuple[PurePosixPath, ...]:
+    """The folders with libraries that CTranslate2 opens by name; what is added wins."""
+    wanted = {
+        name
+        for package, facts in wheels
+        if package.name == "ctranslate2"
+        for binary in facts.binaries
+        for names in binary.opens
+        for name in names
+    }
+    found: dict[str, PurePosixPath] = {}
+    for root, group in ((BESIDE, more), (SITE, wheels)):
+        for package, facts in group:
+            if package.name.startswith("nvidia-"):
+                for binary in facts.binaries:
+                    found.setdefault(binary.file, (root / binary.path).parent)
+    return tuple(sorted({folder for name, folder in found.items() if name in wanted}))
+
+
+def _relative(folder: PurePosixPath) -> str:
+    root = SITE if folder.is_relative_to(SITE) else BESIDE
+    return str(folder.relative_to(root))

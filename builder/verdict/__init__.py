@@ -1,0 +1,1 @@
+"""Verdicts: a lock's facts held against the loader's rules, before anything is built."""

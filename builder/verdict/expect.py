@@ -1,0 +1,35 @@
+"""What a verdict has to be: a good row holds, a known-bad one fails with the message that it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder.errors import Fault
+from builder.matrix import Row
+from builder.verdict.record import Verdict
+
+
+def faults(row: Row, verdict: Verdict) -> tuple[Fault, ...]:
+    """Why a verdict is not what the row says of itself; nothing where it is."""
+    return tuple(_unpredicted(row, verdict) if row.fails_with else _failing(verdict))
+
+
+def _failing(verdict: Verdict) -> Iterator[Fault]:
+    for finding in verdict.findings:
+        if finding.outcome == "fails":
+            yield Fault(
+                place=f"row {verdict.row}, {finding.place}",
+                cause=f"it will fail with `{finding.message}`, since {finding.cause}",
+                fix=finding.fix,
+            )
+
+
+def _unpredicted(row: Row, verdict: Verdict) -> Iterator[Fault]:
+    wanted = row.fails_with.message if row.fails_with else ""
+    if not any(wanted in finding.message for finding in verdict.findings):
+        said = "; ".join(finding.message for finding in verdict.findings) or "nothing at all"
+        yield Fault(
+            place=row.place("fails_with"),
+            cause=f"the row says that it fails with `{wanted}`, and the proof predicts {said}",
+            fix="Correct the row, or the rule that should have seen it (builder/data)",
+        )

@@ -1,0 +1,80 @@
+"""Which GPUs a library's code runs on.
+
+Machine code runs on its own major version from its own minor version on: sm_86 on 8.6 and 8.9, not on 8.0 or
+9.0. PTX is compiled by the driver for every GPU from there on. `sm_90a` is for that GPU alone, `sm_100f` for
+its family. Source: "CUDA C++ Programming Guide", "Binary Compatibility" and "PTX Compatibility".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from builder.verdict.record import GpuRange
+from builder.verdict.tables import gpus, toolkit_drivers
+
+_CODE = re.compile(r"(?P<kind>sm|compute)_(?P<number>\d+)(?P<suffix>[af]?)")
+Code = tuple[str, int, str]
+
+
+def parsed(code: Sequence[str]) -> tuple[Code, ...]:
+    """Kind, number and suffix of each: `sm_90a` is `("sm", 90, "a")`; what is neither is left out."""
+    found = (_CODE.fullmatch(one) for one in code)
+    return tuple((match["kind"], int(match["number"]), match["suffix"]) for match in found if match)
+
+
+def native(code: Iterable[Code], gpu: int) -> bool:
+    """Whether a GPU runs machine code that is there."""
+    return any(kind == "sm" and _fits(number, suffix, gpu) for kind, number, suffix in code)
+
+
+def compiled(code: Iterable[Code], gpu: int) -> bool:
+    """Whether the driver can compile PTX that is there for a GPU."""
+    return any(
+        kind == "compute" and (_fits(number, suffix, gpu) if suffix else number <= gpu)
+        for kind, number, suffix in code
+    )
+
+
+def _fits(number: int, suffix: str, gpu: int) -> bool:
+    if suffix == "a":
+        return number == gpu
+    return number // 10 == gpu // 10 and number <= gpu
+
+
+def gpu_range(library: str, code: Sequence[str], cuda: str = "") -> GpuRange | None:
+    """The range of a library, or None for one without GPU code.
+
+    Args:
+        library: What it is called.
+        code: Its machine code and PTX, as `sm_86` and `compute_86`.
+        cuda: The toolkit that made its PTX, `12.4`, or "" where that is not known.
+    """
+    known, table = parsed(code), tuple(gpus())
+    here = [gpu for gpu in table if native(known, gpu) or compiled(known, gpu)]
+    if not here:
+        return None
+    newest = [number for kind, number, suffix in known if kind == "compute" and not suffix]
+    return GpuRange(
+        library=library,
+        code=tuple(code),
+        low=here[0],
+        high=None if newest else here[-1],
+        native_high=max((gpu for gpu in here if native(known, gpu)), default=0),
+        gaps=tuple(gpu for gpu in table if here[0] < gpu < here[-1] and gpu not in here),
+        jit_driver=toolkit_drivers().get(cuda, "") if newest else "",
+    )
+
+
+def common(ranges: Sequence[GpuRange]) -> tuple[int | None, int | None]:
+    """The lowest and highest compute capability that all of some libraries run on; no highest is None."""
+    highs = [one.high for one in ranges if one.high is not None]
+    return max((one.low for one in ranges), default=None), min(highs, default=None)
+
+
+def named(gpu: int | None) -> str:
+    """A compute capability for people: `8.6 (Ampere)`."""
+    if gpu is None:
+        return "any newer"
+    generation = gpus().get(gpu, "unknown")
+    return f"{gpu // 10}.{gpu % 10} ({generation})"

@@ -1,0 +1,68 @@
+"""What does not load, told as findings: the words that users will see, why, and what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from builder.probe.place import matches
+from builder.verdict.names import Ask
+from builder.verdict.record import Finding
+from builder.verdict.setting import Setting
+from builder.verdict.tables import Opener, openers
+
+EXTENSION = ".cpython-"
+"""In the names of extension modules, which Python imports; libraries are found through them."""
+
+
+def findings(setting: Setting, asks: Iterable[Ask]) -> tuple[Finding, ...]:
+    """One finding for each kind of failure in each package; what is missed first gives it its message."""
+    groups: dict[tuple[str, str], list[tuple[Ask, Opener]]] = {}
+    for ask in asks:
+        if ask.lacks and ask.failed:
+            opener = _opener(setting, ask)
+            groups.setdefault((opener.signature, setting.owners[ask.by].name), []).append((ask, opener))
+    return tuple(_finding(setting, group) for group in groups.values())
+
+
+def _opener(setting: Setting, ask: Ask) -> Opener:
+    relative, why = setting.relative(ask.by), str(ask.failed.cause) if ask.failed else ""
+    return next(
+        one
+        for one in openers()
+        if one.how in {"", ask.how} and one.why in {"", why} and matches(relative, one.files)
+    )
+
+
+def _finding(setting: Setting, group: Sequence[tuple[Ask, Opener]]) -> Finding:
+    opener = group[0][1]
+    asks = sorted((ask for ask, _ in group), key=lambda ask: (*_rank(ask, opener.order), ask.by))
+    first, names = asks[0], dict.fromkeys(ask.name for ask in asks)
+    package = setting.owners[first.by]
+    lacking = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not to be had"
+    return Finding(
+        signature=opener.signature,
+        outcome="fails",
+        place=f"{package.name} {package.version}: {setting.relative(first.by)}",
+        message=_message(first, opener),
+        cause=f"{opener.cause}; {lacking}" if first.failed and first.failed.searched else opener.cause,
+        fix=opener.fix,
+        chain=_chain(setting, first),
+        sources=opener.sources,
+    )
+
+
+def _rank(ask: Ask, order: Sequence[str]) -> tuple[int, bool]:
+    """What is missed first: by the order of first use; and through what Python imports, not by itself."""
+    stem = ask.name.partition(".so")[0]
+    return order.index(stem) if stem in order else len(order), EXTENSION not in ask.by
+
+
+def _message(ask: Ask, opener: Opener) -> str:
+    function = opener.functions.get(ask.name.partition(".so")[0], "")
+    text = ask.failed.text if ask.failed else ""
+    return opener.message.format(name=ask.name, names=", ".join(ask.tried), function=function, text=text)
+
+
+def _chain(setting: Setting, ask: Ask) -> tuple[str, ...]:
+    needs = ask.failed.chain if ask.failed else ()
+    return tuple(f"{setting.relative(need.by) or 'Python'} needs {need.name}" for need in needs)

@@ -1,0 +1,72 @@
+"""Whether two cuDNN of one major version would meet in one process.
+
+Each front (CTranslate2's bundled one, NVIDIA's own under torch) opens the libraries behind it by name, and
+the loader gives it those that are loaded already, whoever brought them: so the order of use decides which
+files meet. Reproduced with cuDNN 9.1.0 and 9.10.2: the later front then dies of an undefined symbol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+from builder.abi.loader import Loaded
+from builder.verdict.record import Finding
+from builder.verdict.setting import Setting
+
+FRONT = re.compile(r"libcudnn(-[0-9a-f]+)?\.so\.(?P<major>\d+)[\d.]*")
+BEHIND = re.compile(r"libcudnn_\w+\.so\.(?P<major>\d+)[\d.]*")
+MOST_FRONTS = 3
+"""Orders of more fronts than these are not gone through: no environment has them."""
+
+
+def findings(setting: Setting) -> tuple[Finding, ...]:
+    """One finding for each major version whose files would come from more than one folder."""
+    fronts = [path for path in sorted(setting.owners) if FRONT.fullmatch(path.rpartition("/")[2])]
+    met: dict[str, dict[str, None]] = {}
+    for order in permutations(fronts[:MOST_FRONTS]):
+        for major, folders in _folders(_used(setting, order)).items():
+            if len(folders) > 1:
+                met.setdefault(major, {}).update(folders)
+    return tuple(_finding(setting, major, tuple(folders)) for major, folders in met.items())
+
+
+def _used(setting: Setting, fronts: Sequence[str]) -> tuple[str, ...]:
+    """The files that are loaded when the fronts are used one after another, all that they open."""
+    process = setting.process()
+    for front in fronts:
+        if isinstance(process.open(front), Loaded):
+            for names in setting.world.files[front].opens:
+                any(isinstance(process.open(name, front), Loaded) for name in names)
+    return tuple(process.loaded)
+
+
+def _folders(files: Sequence[str]) -> dict[str, dict[str, None]]:
+    """The folders that files behind a front come from, by major version."""
+    found: dict[str, dict[str, None]] = {}
+    for path, folder, major in _behind(files):
+        del path
+        found.setdefault(major, {})[folder] = None
+    return found
+
+
+def _behind(files: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        if match := BEHIND.fullmatch(name):
+            yield path, folder, match["major"]
+
+
+def _finding(setting: Setting, major: str, folders: Sequence[str]) -> Finding:
+    named = " and ".join(setting.relative(f"{folder}/x").removesuffix("/x") or folder for folder in folders)
+    nine = major != "8"
+    return Finding(
+        signature="cudnn-sublibrary-mismatch" if nine else "cudnn8-mixed",
+        outcome="fails",
+        place=named,
+        message="CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH" if nine else "CUDNN_STATUS_VERSION_MISMATCH",
+        cause=f"libraries of cuDNN {major} from {len(folders)} folders meet in one process",
+        fix="Keep one cuDNN of each major version, or give torch and CTranslate2 a process each",
+        sources=("m-bain/whisperX#1027", "pytorch/pytorch#189043", "pyannote/pyannote-audio#1823"),
+    )

@@ -1,0 +1,45 @@
+"""Packages that do not go together, whatever the loader finds: by the rules of `data/combinations.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from builder.doctor.combinations import Combination, fitting
+from builder.verdict.record import Finding, Outcome
+from builder.verdict.setting import Setting
+from builder.verdict.tables import data
+
+_OUTCOMES: Mapping[str, Outcome] = {"will-fail": "fails", "broken": "fails", "risk": "risk"}
+"""What a rule's severity means for an environment; a note means nothing for it."""
+
+
+def findings(setting: Setting, python: str) -> tuple[Finding, ...]:
+    """The rules that fit the environment's versions."""
+    versions = {
+        **setting.versions(),
+        "python": python,
+        "glibc": ".".join(str(number) for number in setting.base.glibc),
+    }
+    return tuple(_findings(fitting(_rules(), versions)))
+
+
+@cache
+def _rules() -> Mapping[str, Any]:
+    rules: Mapping[str, Any] = data("combinations.yaml")
+    return rules
+
+
+def _findings(combinations: list[Combination]) -> Iterator[Finding]:
+    for one in combinations:
+        if one.severity in _OUTCOMES:
+            yield Finding(
+                signature=one.signature,
+                outcome=_OUTCOMES[one.severity],
+                place=" with ".join(f"{name} {version}" for name, version in one.packages),
+                message=one.message,
+                cause=one.cause,
+                fix=one.fix,
+                sources=one.source,
+            )

@@ -1,0 +1,164 @@
+"""An environment laid out as it will be installed: which file lies where, and what the loader knows."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+from builder.abi import ldconfig
+from builder.abi.base import BaseFacts
+from builder.abi.facts import Binary, WheelFacts
+from builder.abi.library import Library
+from builder.abi.loader import Process, World
+from builder.errors import BadInputError, Fault
+from builder.lock.record import Environment, Lock, Package
+from builder.matrix import Row
+from builder.plan import loader_folders, roots
+
+DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libcuda.so", "libnvidia-ml.so"})
+"""What the host's driver brings into a container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Wheels under one folder.
+
+    Attributes:
+        name: `main`, or an overlay's name.
+        root: Its site-packages, or the overlay's folder.
+        packages: What is installed there, each with its facts; None for what has no binaries to account for.
+    """
+
+    name: str
+    root: PurePosixPath
+    packages: tuple[tuple[Package, WheelFacts | None], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a verdict looks at.
+
+    Attributes:
+        parts: Overlays and environments.
+        base: The system below.
+        world: The same as the loader sees it.
+        blank: A process in it that has loaded nothing yet; `process` gives one to use.
+        owners: The package that each binary belongs to, by its absolute path.
+        roots: The folder that each binary's path is told relative to, by its absolute path.
+    """
+
+    parts: tuple[Part, ...]
+    base: BaseFacts
+    world: World
+    blank: Process
+    owners: Mapping[str, Package]
+    roots: Mapping[str, PurePosixPath]
+
+    def process(self) -> Process:
+        """A process that has loaded nothing yet."""
+        return self.blank.fork()
+
+    def relative(self, path: str) -> str:
+        """A binary's path as people know it: relative to its site-packages."""
+        root = self.roots.get(path)
+        return _relative(path, str(root)) if root else path
+
+    def versions(self) -> dict[str, str]:
+        """The version of every package of the environments, by its normalised name; overlays are beside."""
+        return {
+            package.name: package.version
+            for part in self.parts
+            if part.name == "main"
+            for package, _ in part.packages
+        }
+
+
+def of_row(row: Row, lock: Lock, library: Library) -> Setting:
+    """A row's environment in its image.
+
+    Raises:
+        BadInputError: Facts of its wheels or of its base are not recorded; all that lack them are told.
+    """
+    facts = _facts(lock, library)
+    parts = tuple(_part(part, root, facts) for part, root in roots(lock, row.python))
+    base = library.base(row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else ""))
+    return lay_out(parts, base, [str(folder) for folder in loader_folders(lock, row.python)])
+
+
+def lay_out(
+    parts: Iterable[Part], base: BaseFacts, folders: Sequence[str], library_path: Sequence[str] = ()
+) -> Setting:
+    """Parts on a base, with `folders` in the loader's cache and `library_path` as LD_LIBRARY_PATH."""
+    parts = tuple(parts)
+    files: dict[str, Binary] = {binary.path: binary for binary in base.binaries}
+    owners: dict[str, Package] = {}
+    under: dict[str, PurePosixPath] = {}
+    for part in parts:
+        for package, facts in part.packages:
+            for binary in facts.binaries if facts else ():
+                path = posixpath.normpath(f"{part.root}/{binary.path}")
+                files[path], owners[path], under[path] = binary, package, part.root
+    searched = set(folders)
+    inside = {path: binary for path, binary in files.items() if posixpath.dirname(path) in searched}
+    world = World(
+        files=files,
+        links={**base.links, **_made_of(base), **ldconfig.made(inside, {}, folders, defaults=())},
+        library_path=tuple(library_path),
+        cache={**_cache_of(base), **ldconfig.cache(inside, {}, folders, defaults=())},
+        glibc=base.glibc,
+        absent=DRIVER,
+    )
+    return Setting(parts=parts, base=base, world=world, blank=Process(world), owners=owners, roots=under)
+
+
+@cache
+def _cache_of(base: BaseFacts) -> Mapping[str, str]:
+    """What ldconfig writes for the base alone, once for all that is laid on it: what is added to it wins."""
+    return ldconfig.cache({one.path: one for one in base.binaries}, base.links, ())
+
+
+@cache
+def _made_of(base: BaseFacts) -> Mapping[str, str]:
+    return ldconfig.made({one.path: one for one in base.binaries}, base.links, ())
+
+
+def has_binaries(package: Package) -> bool:
+    """Whether a package may have binaries: a wheel for any platform says that it has none."""
+    return not package.is_source and not package.file.endswith("-any.whl")
+
+
+def to_account(lock: Lock) -> tuple[Package, ...]:
+    """The wheels of a lock whose facts a verdict needs, each once."""
+    found = {package.sha256: package for package in lock.packages() if has_binaries(package)}
+    return tuple(found.values())
+
+
+def _part(part: Environment, root: PurePosixPath, facts: Mapping[str, WheelFacts]) -> Part:
+    packages = tuple((package, facts.get(package.sha256)) for package in part.packages)
+    return Part(name=part.name, root=root, packages=packages)
+
+
+def _facts(lock: Lock, library: Library) -> dict[str, WheelFacts]:
+    """The facts of all wheels of a lock, by their hash."""
+    found = {package: library.wheel(package.file, package.sha256) for package in to_account(lock)}
+    lacking = [package for package, facts in found.items() if not facts or not facts.complete]
+    if lacking:
+        raise BadInputError(
+            *(
+                Fault(
+                    place=package.file,
+                    cause="what its binaries say is not recorded",
+                    fix=f"Run `cuvee facts {lock.row}`",
+                )
+                for package in lacking
+            )
+        )
+    return {package.sha256: facts for package, facts in found.items() if facts}
+
+
+def _relative(path: str, root: str) -> str:
+    below = f"{root}/"
+    return path[len(below) :] if path.startswith(below) else posixpath.relpath(path, root)
