@@ -68,6 +68,7 @@ check: setup ## Lint, types, and that everything generated is up to date
 	@$(CUVEE) facts --check
 	@$(CUVEE) check
 	@$(CUVEE) survey --check
+	@$(CUVEE) survey --check --base trixie --python 3.11
 	@$(CUVEE) render --check
 
 format: setup ## Format the code

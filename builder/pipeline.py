@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 SCHEMA = Path(__file__).with_name("matrix.schema.json")
+VERDICTS = Path(__file__).with_name("check.schema.json")
+EXPLANATIONS = Path(__file__).with_name("explain.schema.json")
 
 
 def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
@@ -271,11 +273,13 @@ def _wanted_facts(project: Project) -> set[str]:
 def _shared(project: Project) -> dict[Path, str]:
     """The JSON Schemas, the README's tables, and the doctor with the rows that it may recommend."""
     from builder.doctor import schema as doctors
+    from builder.explain import checking as explaining
     from builder.render.doctor import FILE, bundled
     from builder.render.readme import Told, readme
     from builder.report import bench
     from builder.report.state import listed
     from builder.survey.table import counts
+    from builder.verdict.schema import schema as verdict_schema
     from builder.verify import evidence
 
     shown = listed(project, ())
@@ -293,7 +297,9 @@ def _shared(project: Project) -> dict[Path, str]:
     return {
         SCHEMA: matrix.schema(),
         page: readme(page.read_text(encoding="utf-8"), told),
+        VERDICTS: verdict_schema(),
         doctors.FILE: doctors.schema(),
+        EXPLANATIONS: explaining.schema(),
         FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),
     }
 

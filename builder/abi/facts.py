@@ -32,7 +32,8 @@ class Binary:
         opens: What it opens by name at run time. Each entry is the names that it tries in order until one
             opens: a single name, or cuDNN 9's `.so.9.1.0`, `.so.9.1`, `.so.9`, `.so`.
         gpu: The GPU code in it: `sm_86` is machine code, `compute_86` is PTX; machine code first.
-        gpu_cuda: The release of the CUDA compiler that made the newest of that code, `12.4`, or "".
+        gpu_cuda: The release of the CUDA compiler that made the newest of that code, machine code or PTX,
+            `12.4`; "" where there is none, or it does not say.
         interpreter: The loader that a program asks for, or "" for a library.
         unread: Why the file was not read, or "": then nothing but `path` is known.
     """

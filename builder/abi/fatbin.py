@@ -4,8 +4,8 @@ The format is not documented. A section holds containers, padded with zeros to 8
 version, u16 header size, u64 size of what follows. Each holds entries: u16 kind, u16 version, u32 header
 size, u64 size of what follows; at byte 24 u16 minor and u16 major version; at 28 the architecture as u32,
 such as 86; at 40 flags as u64; at 56 the size before compression as u64. Seen so in the wheels of CTranslate2
-3.24 to 4.8.5, torch 2.3.1 and 2.4.1, cuDNN 8.9 and 9.1, cuBLAS 12.1 and 12.8, NCCL 2.20 (CUDA 11.2 to 12.8);
-architectures and their counts are those that NVIDIA's cuobjdump lists.
+3.24 to 4.8.5, torch 2.0 to 2.15, cuDNN 8.9 to 9.28, cuBLAS 12.1 to 13.8 and NCCL 2.20 and 2.29 (CUDA 11.2 to
+13.5). Architectures and their counts are those that NVIDIA's cuobjdump lists.
 
 The compiler's release stands in two places. PTX has the version of its language at byte 24, and
 `data/ptx.yaml` has the CUDA of each. Machine code is an ELF file of the GPU's own whose `e_version` is the

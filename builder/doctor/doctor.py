@@ -3373,7 +3373,36 @@ def examined(knowledge: Knowledge, *, for_gpu: bool, quiet: bool) -> Report:
 
 # knowledge --------------------------------------------------------------------------------------------------
 
-ROWS = ()
+ROWS = ({'id': 'cu121',
+  'summary': 'WhisperX with speakers on CUDA 12.1, as it was before Colab moved on',
+  'status': 'good',
+  'cuda': '12.1',
+  'driver': '525.60.13',
+  'low': 53,
+  'high': 90,
+  'torch': '2.4.1',
+  'ctranslate2': '4.4.0',
+  'python': '3.11'},
+ {'id': 'cu121-cudnn8',
+  'summary': 'WhisperX with speakers on CUDA 12.1 and one cuDNN, the eighth, for all',
+  'status': 'good',
+  'cuda': '12.1',
+  'driver': '525.60.13',
+  'low': 53,
+  'high': 90,
+  'torch': '2.3.1',
+  'ctranslate2': '4.4.0',
+  'python': '3.11'},
+ {'id': 'asr-cu12',
+  'summary': 'faster-whisper alone on CUDA 12, without torch and cuDNN',
+  'status': 'good',
+  'cuda': '12.8',
+  'driver': '525.60.13',
+  'low': 53,
+  'high': None,
+  'torch': None,
+  'ctranslate2': '4.8.*',
+  'python': '3.11'})
 
 COMBINATIONS = {'rules': [{'id': 'pyannote-3-and-hub-1',
             'signature': 'use-auth-token',

@@ -149,6 +149,7 @@ class _Log:
         self._hint = (len(known.hints), "")
         self._versions = Versions()
         self._suspects = Suspects(known.harmless)
+        self._claims = False
         self._lines = 0
         self._windows = 0
 
@@ -164,11 +165,12 @@ class _Log:
             for sighting in sightings:
                 if not any(map(sighting.within, excused)):
                     self._seen[pattern].setdefault(sighting.line, sighting)
+                    self._claims = self._claims or pattern in self._known.claiming
         self._read_hints(view.window.raw[:_HINTED])
         if found or self._windows < _EARLY:
             self._versions.read(f"\n{view.lines}\n")
         self._windows += 1
-        if not any(self._seen.values()):
+        if not self._claims:
             self._suspects.read(view)
         unended = bool(view.lines) and not view.lines.endswith("\n")
         self._lines = view.window.first - 1 + view.lines.count("\n") + unended

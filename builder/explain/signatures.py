@@ -148,6 +148,7 @@ class Book:
         hints: Of places; the first that a log has counts.
         harmless: What looks like a failure and is none.
         collect: What to gather for a message that is not known.
+        claiming: The patterns of signatures, without those that only choose a case.
         sieve: Over all patterns of the signatures and their cases.
     """
 
@@ -155,6 +156,7 @@ class Book:
     hints: tuple[Hint, ...]
     harmless: tuple[Pattern, ...]
     collect: tuple[Step, ...]
+    claiming: frozenset[Pattern]
     sieve: Sieve
 
 
@@ -173,6 +175,7 @@ def book(text: str) -> Book:
         hints=tuple(Hint(place=one["place"], pattern=re.compile(one["pattern"])) for one in data["places"]),
         harmless=tuple(Pattern(one["pattern"]) for one in data["harmless"]),
         collect=tuple(_steps(data["collect"])),
+        claiming=frozenset(pattern for one in signatures.values() for pattern in one.patterns),
         sieve=Sieve(pattern for one in signatures.values() for pattern in one.all_patterns()),
     )
 

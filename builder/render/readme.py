@@ -26,7 +26,7 @@ class Told:
         evidence: By row, where there is any for the row's present lock.
         shown: The row whose proof stands at the top.
         verdicts: Of the rows whose facts are recorded.
-        survey: How many pairs of the survey have each status; empty where there is no survey.
+        survey: By table of the survey, how many pairs have each status.
         bench: What `make bench` measured, or None.
     """
 
@@ -34,7 +34,7 @@ class Told:
     evidence: Mapping[str, Evidence]
     shown: str
     verdicts: tuple[Verdict, ...] = ()
-    survey: Mapping[str, int] = field(default_factory=dict)
+    survey: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     bench: Bench | None = None
 
 
@@ -102,15 +102,21 @@ def _hosts(verdicts: Iterable[Verdict]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _survey(counts: Mapping[str, int]) -> str:
-    words = {
-        "works": "work as pip leaves them",
-        "path": "work once the loader is shown the libraries that torch brings",
-        "added": "work with a library added, which the table names",
-        "fails": "do not work by any of these means",
-    }
-    told = ", ".join(f"{counts[status]} {words[status]}" for status in words if counts.get(status))
-    return f"Of {sum(counts.values())} pairs {told}.\n"
+_SURVEYED = {
+    "works": "work as pip leaves them",
+    "first": "if the program imports torch first",
+    "path": "once the loader is shown the libraries that torch brings",
+    "added": "with a library added",
+    "fails": "do not",
+}
+
+
+def _survey(tables: Mapping[str, Mapping[str, int]]) -> str:
+    lines = [f"| table | {' | '.join(_SURVEYED.values())} |", "|---" * (len(_SURVEYED) + 1) + "|"]
+    for name, counts in tables.items():
+        cells = (str(counts.get(status, 0)) for status in _SURVEYED)
+        lines.append(f"| [{name}](survey/{name}.md) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _checks(row: Listed, evidence: Evidence | None) -> str:

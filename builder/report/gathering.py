@@ -32,7 +32,8 @@ def gather_all(
     """
     wanted = [_wanted(package, most) for package in packages]
     total = sum(one.size for one in wanted)
-    say(f"facts: reading {len(wanted)} wheels{'' if most else f', {total / 1e9:.1f} GB'}, once")
+    count = f"{len(wanted)} wheel{'' if len(wanted) == 1 else 's'}"
+    say(f"facts: reading {count}{'' if most else f', {total / 1e9:.1f} GB'}, once")
     with _bar() as progress:
         task = progress.add_task("wheels", total=total)
         gather(wanted, partial(_keep, folder), lambda one: progress.advance(task, one.size))

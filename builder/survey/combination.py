@@ -1,8 +1,9 @@
 """One CTranslate2 with one torch: does everything load, and if not, what helps?
 
-Both lie in one environment, as pip leaves them. The process imports torch first (CTranslate2 does so itself
-where torch is installed), then CTranslate2, then opens what CTranslate2 opens by name. Tried in turn, until
-one works: the environment as it is; with its own CUDA libraries in the loader's cache; with a library added.
+Both lie in one environment, as pip leaves them. The process imports torch (most CTranslate2 releases do so
+themselves, see `data/survey.yaml`), then CTranslate2, then opens what CTranslate2 opens by name. Tried in
+turn, until one works: the environment as it is; with its own CUDA libraries in the loader's cache; with a
+library added.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from typing import Literal, TypeAlias
 from builder.abi.base import BaseFacts
 from builder.abi.facts import Binary, WheelFacts
 from builder.abi.loader import Failed, Process
+from builder.doctor.versions import holds
 from builder.lock.record import Package
 from builder.verdict import loading, mixing
 from builder.verdict.names import Ask, optional
 from builder.verdict.record import Finding
 from builder.verdict.setting import Part, Setting, lay_out
+from builder.verdict.tables import data
 
-Status: TypeAlias = Literal["works", "path", "added", "fails"]
+Status: TypeAlias = Literal["works", "first", "path", "added", "fails"]
 Wheels: TypeAlias = tuple[tuple[Package, WheelFacts], ...]
 
 SITE = PurePosixPath("/opt/survey/lib/site-packages")
@@ -37,8 +40,8 @@ class Result:
     Attributes:
         ctranslate2: Its version.
         torch: Its version.
-        status: `works` as pip leaves it, with its own libraries on the loader's `path`, with `added` ones, or
-            `fails`.
+        status: `works` as pip leaves it, works if the program imports torch `first`, with its own libraries
+            on the loader's `path`, with `added` ones, or `fails`.
         added: What was added.
         folders: What the loader's cache must have for it, relative to site-packages or to what is added.
         signature: The kind of failure, of the environment as pip leaves it; "" where that works.
@@ -61,11 +64,13 @@ class Trial:
     Attributes:
         setting: What lies where.
         folders: What the loader's cache has beyond the base's.
+        loads: The files that Python imports, in order.
         asks: What a process asks for in vain that imports torch, then CTranslate2, and lets that compute.
     """
 
     setting: Setting
     folders: tuple[PurePosixPath, ...]
+    loads: tuple[str, ...]
     asks: tuple[Ask, ...]
 
     @property
@@ -83,33 +88,58 @@ def prove(
 ) -> Result:
     """The result for one CTranslate2 and one torch, each with its version and its wheels' facts."""
     wheels = (*torch[1], *ctranslate2[1])
-    plain = trial(wheels, (), base, ())
     result = Result(ctranslate2=ctranslate2[0], torch=torch[0], status="works")
+    plain = trial(wheels, (), base, (), torch=imports_torch(ctranslate2[0]))
     if not plain.findings:
         return result
     said = plain.findings[0]
     failed = replace(result, status="fails", signature=said.signature, message=said.message)
+    if not imports_torch(ctranslate2[0]) and not trial(wheels, (), base, ()).findings:
+        return replace(failed, status="first", folders=_told(offering(wheels, ())))
     for title, more in (("", ()), *added):
         folders = offering(wheels, more)
-        if _may_help(plain.asks, wheels, more) and not trial(wheels, more, base, folders).findings:
-            names = tuple(_relative(folder) for folder in folders)
-            return replace(failed, status="added" if title else "path", added=title, folders=names)
+        if _may_help(plain.asks, wheels, more) and _holds(ctranslate2[0], wheels, more, base, folders):
+            return replace(failed, status="added" if title else "path", added=title, folders=_told(folders))
     return failed
 
 
-def trial(wheels: Wheels, more: Wheels, base: BaseFacts, folders: Sequence[PurePosixPath]) -> Trial:
-    """Try a pair's wheels with `more` beside them and `folders` in the loader's cache."""
+def _holds(
+    ctranslate2: str, wheels: Wheels, more: Wheels, base: BaseFacts, folders: Sequence[PurePosixPath]
+) -> bool:
+    """Whether a trial holds, whether or not the program imports torch where that is left to it."""
+    ways = (True,) if imports_torch(ctranslate2) else (True, False)
+    return not any(trial(wheels, more, base, folders, torch=torch).findings for torch in ways)
+
+
+def imports_torch(ctranslate2: str) -> bool:
+    """Whether a CTranslate2 imports torch by itself where that is installed."""
+    return holds(ctranslate2, data("survey.yaml")["imports_torch"])
+
+
+def trial(
+    wheels: Wheels, more: Wheels, base: BaseFacts, folders: Sequence[PurePosixPath], *, torch: bool = True
+) -> Trial:
+    """Try a pair's wheels with `more` beside them and `folders` in the loader's cache.
+
+    Args:
+        wheels: Of both, with what torch demands.
+        more: What lies beside them.
+        base: The system below.
+        folders: What the loader's cache has beyond the base's.
+        torch: Whether torch is imported, before CTranslate2.
+    """
     parts = [Part(name="main", root=SITE, packages=wheels)]
     if more:
         parts.append(Part(name="added", root=BESIDE, packages=more))
     setting = lay_out(parts, base, [str(folder) for folder in folders])
-    return Trial(setting=setting, folders=tuple(folders), asks=tuple(_asks(setting)))
+    files = _loads(setting, torch=torch)
+    return Trial(setting=setting, folders=tuple(folders), loads=files, asks=tuple(_asks(setting, files)))
 
 
-def loads(setting: Setting) -> tuple[str, ...]:
-    """The files that `import torch` and then `import ctranslate2` open, in order."""
-    torch = [path for file in IMPORT_TORCH if (path := f"{SITE}/{file}") in setting.owners]
-    return (*torch, *(path for path in engine_files(setting) if loading.EXTENSION in path))
+def _loads(setting: Setting, *, torch: bool) -> tuple[str, ...]:
+    """The files that `import torch`, if it is imported, and then `import ctranslate2` open, in order."""
+    first = [path for file in IMPORT_TORCH if (path := f"{SITE}/{file}") in setting.owners] if torch else []
+    return (*first, *(path for path in engine_files(setting) if loading.EXTENSION in path))
 
 
 def engine_files(setting: Setting) -> tuple[str, ...]:
@@ -117,9 +147,9 @@ def engine_files(setting: Setting) -> tuple[str, ...]:
     return tuple(path for path in sorted(setting.owners) if setting.owners[path].name == "ctranslate2")
 
 
-def _asks(setting: Setting) -> Iterator[Ask]:
+def _asks(setting: Setting, files: Sequence[str]) -> Iterator[Ask]:
     process = setting.process()
-    for path in loads(setting):
+    for path in files:
         outcome = process.open(path)
         if isinstance(outcome, Failed):
             yield Ask(name=outcome.name, by=path, how="needed", failed=outcome)
@@ -160,6 +190,10 @@ def offering(wheels: Wheels, more: Wheels) -> tuple[PurePosixPath, ...]:
                 for binary in facts.binaries:
                     found.setdefault(binary.file, (root / binary.path).parent)
     return tuple(sorted({folder for name, folder in found.items() if name in wanted}))
+
+
+def _told(folders: Sequence[PurePosixPath]) -> tuple[str, ...]:
+    return tuple(_relative(folder) for folder in folders)
 
 
 def _relative(folder: PurePosixPath) -> str:

@@ -26,7 +26,7 @@ from builder.survey.combination import (
     Trial,
     Wheels,
     engine_files,
-    loads,
+    imports_torch,
     offering,
     trial,
 )
@@ -121,7 +121,7 @@ def predicted(trial: Trial) -> Behaviour:
 
 def seen(trial: Trial, image: str, engine: DockerEngine, binds: Mapping[Path, str]) -> Behaviour:
     """What the real loader does with a trial, in a container of the base."""
-    wanted = {"load": loads(trial.setting), "open": _opened(trial), "front": next(_fronts(trial), "")}
+    wanted = {"load": trial.loads, "open": _opened(trial), "front": next(_fronts(trial), "")}
     lines = "".join(f"{folder}\\n" for folder in trial.folders)
     with engine.container(image, binds=binds) as container:
         copy_in(container, PROBE, "/opt")
@@ -229,7 +229,8 @@ def _pair(
     for title, packages in (("", ()), ("", None), *releases.added):
         more = laboratory.facts(packages or ())
         folders = () if packages == () else offering(wheels, more)
-        tried = trial(wheels, more, laboratory.base, folders)
+        alone = not folders and not imports_torch(engine.version)
+        tried = trial(wheels, more, laboratory.base, folders, torch=not alone)
         if title and tried.findings:
             continue  # it would not help, and nothing says that it would
         binds = {site: str(SITE)} | {own / name: f"{SITE}/{name}" for name in ENGINE_FOLDERS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -17,7 +18,14 @@ from builder.survey.combination import Result, Status, Wheels, prove
 from builder.survey.releases import Release, Releases
 
 FORMAT = 1
-WORDS: dict[Status, str] = {"works": "works", "path": "path", "added": "add", "fails": "fails"}
+WORDS: dict[Status, str] = {
+    "works": "works",
+    "first": "torch first",
+    "path": "path",
+    "added": "add",
+    "fails": "fails",
+}
+_BUNDLED = re.compile(r"-[0-9a-f]{8}\.so[\d.]*")
 LEGEND = (
     ("works", "everything is found as pip leaves it, torch imported first"),
     (
@@ -91,13 +99,13 @@ def survey(releases: Releases, library: Library, base: BaseFacts) -> Survey:
     )
 
 
-def counts(folder: Path) -> dict[str, int]:
-    """How many pairs have each status, by the tables in a folder; nothing where there are none."""
-    found: dict[str, int] = {}
+def counts(folder: Path) -> dict[str, dict[str, int]]:
+    """By table in a folder, `bookworm-py3.11`, how many pairs have each status."""
+    found: dict[str, dict[str, int]] = {}
     for path in sorted(folder.glob("*-py*.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
-        for status, count in data.get("counts", {}).items() if "results" in data else ():
-            found[status] = found.get(status, 0) + count
+        if "results" in data:
+            found[path.stem] = data["counts"]
     return found
 
 
@@ -172,7 +180,7 @@ def _failures(survey: Survey) -> Iterator[str]:
     kinds: dict[tuple[str, str], list[Result]] = {}
     for one in survey.results:
         if one.signature:
-            kinds.setdefault((one.signature, one.message), []).append(one)
+            kinds.setdefault((one.signature, _without_hashes(one.message)), []).append(one)
     yield "What happens without help:"
     yield ""
     for (signature, message), results in kinds.items():
@@ -180,3 +188,8 @@ def _failures(survey: Survey) -> Iterator[str]:
         span = engines[0] if len(engines) == 1 else f"{engines[0]} to {engines[-1]}"
         text = " / ".join(message.splitlines())
         yield f"- `{text}` ({signature}): CTranslate2 {span}, {len(results)} pairs"
+
+
+def _without_hashes(message: str) -> str:
+    """A message without what differs from release to release: the hashes of bundled libraries."""
+    return _BUNDLED.sub("-….so", message)

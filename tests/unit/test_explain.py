@@ -369,6 +369,12 @@ def test_an_unknown_failure_is_told_as_unknown_with_what_to_gather() -> None:
         assert command in gathered
 
 
+def test_what_only_chooses_a_case_hides_no_unknown_failure() -> None:
+    table = (LOGS / "healthy/nvidia-smi.txt").read_text(encoding="utf-8")
+    assert explain(table).outcome == "healthy"
+    assert explain(f"{table}ValueError: no such speaker\n").outcome == "unknown"
+
+
 @pytest.mark.parametrize(
     "line",
     [

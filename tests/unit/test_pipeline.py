@@ -349,3 +349,58 @@ def test_every_committed_image_is_a_row_and_has_no_file_that_nothing_writes() ->
         layers = {layer.requirements_file for layer in pipeline.plan(Project(ROOT), row).layers}
         own = {record.FILE, "Dockerfile", "loader.conf", "requirements.txt", "requirements-tools.txt"}
         assert {path.name for path in (ROOT / "images" / row.id).iterdir()} == layers | own, row.id
+
+
+class TestFacts:
+    def test_the_records_of_this_project_are_those_of_its_locks(self) -> None:
+        pipeline.check_facts(Project(ROOT))
+
+    def test_a_missing_record_and_one_that_no_lock_names_are_both_told(self, project: Project) -> None:
+        project.facts.mkdir()
+        (project.facts / "stranger-1.0-cp311-cp311-linux_x86_64.whl.json").write_text("{}")
+
+        with pytest.raises(CheckFailedError) as error:
+            pipeline.check_facts(project)
+
+        causes = {fault.cause for fault in error.value.faults}
+        assert causes == {
+            "a lock names this wheel, and its facts are not recorded",
+            "no lock names this wheel any more",
+        }
+
+    def test_records_that_no_lock_names_are_deleted_and_bases_are_kept(self, project: Project) -> None:
+        project.facts.mkdir()
+        stranger = project.facts / "stranger-1.0-cp311-cp311-linux_x86_64.whl.json"
+        base = project.facts / "base-bookworm.json"
+        for path in (stranger, base):
+            path.write_text("{}")
+
+        assert pipeline.forget_facts(project) == (stranger.name,)
+        assert not stranger.exists()
+        assert base.exists()
+
+    def test_nothing_is_fetched_where_all_is_recorded(self) -> None:
+        [row] = pipeline.rows(Project(ROOT), ["asr-cu12"])
+
+        assert pipeline.facts(Project(ROOT), row, lambda _: None) == ()
+
+
+class TestProof:
+    def test_a_row_without_facts_cannot_be_proven(self, project: Project, row: Row) -> None:
+        with pytest.raises(BadInputError, match="cuvee facts blend"):
+            pipeline.prove(project, row)
+
+    def test_every_row_of_this_project_is_what_it_says(self) -> None:
+        here = Project(ROOT)
+        for row in pipeline.rows(here, ()):
+            pipeline.require_verdict(row, pipeline.prove(here, row))
+
+    def test_rows_to_recommend_give_no_known_failure(self) -> None:
+        found = pipeline.signatures(Project(ROOT))
+
+        assert set(found) == {row.id for row in REAL if row.status == "good"}
+        assert set().union(*found.values()) == set()
+
+    def test_an_unknown_base_is_told_with_those_there_are(self, project: Project) -> None:
+        with pytest.raises(NothingSelectedError, match="Take one of"):
+            pipeline.base(project, "nosuch")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from builder.abi.library import Library, text
 from builder.errors import BadInputError
 from builder.lock.record import Package
 from builder.survey import confirm, releases
-from builder.survey.combination import Wheels, loads, offering, prove, trial
+from builder.survey.combination import Wheels, imports_torch, offering, prove, trial
 from builder.survey.releases import Release, Releases
 from builder.survey.table import survey
 
@@ -107,10 +108,19 @@ def test_a_ctranslate2_that_cannot_be_imported_fails_whatever_is_added() -> None
 def test_torch_is_imported_before_ctranslate2() -> None:
     wheels = (*torch("2.8", "libcublas.so.12")[1], *engine("4.6")[1])
 
-    files = [path.rpartition("/")[2] for path in loads(trial(wheels, (), BASE, ()).setting)]
+    files = [path.rpartition("/")[2] for path in trial(wheels, (), BASE, ()).loads]
 
     assert files[:2] == ["libtorch_global_deps.so", "libtorch_python.so"]
     assert files[2].startswith("_ext.cpython")
+    assert len(trial(wheels, (), BASE, (), torch=False).loads) == 1
+
+
+def test_a_ctranslate2_that_leaves_torch_to_the_program_needs_it_first() -> None:
+    result = prove(engine("4.9", ASKS_CUBLAS), torch("2.8", "libcublas.so.12"), [CUBLAS_12], BASE)
+
+    assert (result.status, result.folders) == ("first", ("nvidia/cublas/lib",))
+    assert result.signature == "cublas-not-found"
+    assert (imports_torch("4.8.1"), imports_torch("4.8.2")) == (True, False)
 
 
 def test_what_is_added_is_offered_before_what_is_there() -> None:
@@ -150,7 +160,7 @@ def test_every_pair_is_in_the_table_and_alike_releases_share_a_column(tmp_path: 
     table = survey(*recorded(tmp_path), BASE)
 
     assert len(table.results) == 6
-    assert table.counts() == {"works": 4, "path": 0, "added": 2, "fails": 0}
+    assert table.counts() == {"works": 4, "first": 0, "path": 0, "added": 2, "fails": 0}
     page = table.page()
     assert "| torch | 4.5.0 to 4.6.0 | 4.7.0 |" in page
     assert "| 2.8.0 | works | works |" in page
@@ -269,3 +279,19 @@ def test_a_disagreement_is_a_fault() -> None:
     assert "NOT as predicted" in one.title
     assert "libcudnn_ops_infer" in one.fault().cause
     assert json.loads(confirm.to_json([one]))["counts"] == {"agree": 0, "of": 1}
+
+
+def test_releases_that_differ_in_hashes_alone_are_one_failure(tmp_path: Path) -> None:
+    table = survey(*recorded(tmp_path), BASE)
+    stack = "cannot enable executable stack"
+    results = tuple(
+        replace(
+            one, status="fails", signature="s", message=f"libctranslate2-{number:08x}.so.4.{number}: {stack}"
+        )
+        for number, one in enumerate(table.results)
+    )
+
+    page = replace(table, results=results).page()
+
+    assert page.count(stack) == 1
+    assert f"`libctranslate2-….so: {stack}` (s): CTranslate2 4.5.0 to 4.7.0, 6 pairs" in page

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
+from pydantic import TypeAdapter
 
 from builder import matrix
 from builder.abi.base import BaseFacts
@@ -18,6 +19,7 @@ from builder.verdict.expect import faults
 from builder.verdict.names import Account, Ask
 from builder.verdict.prove import Host, prove
 from builder.verdict.record import Finding, Verdict
+from builder.verdict.schema import schema
 from builder.verdict.setting import Part, Setting, lay_out
 
 ROOT = Path(__file__).parents[2]
@@ -406,3 +408,18 @@ def test_an_ask_that_leads_somewhere_or_is_waived_lacks_nothing() -> None:
     assert Ask(name="a", by="b", how="opened").lacks
     assert not Ask(name="a", by="b", how="opened", leads_to="/a").lacks
     assert not Ask(name="a", by="b", how="opened", waived="because").lacks
+
+
+def test_the_json_is_what_its_schema_says() -> None:
+    row = ROWS["cu121-no-cudnn8"]
+    lock = record.read(ROOT / "images" / row.id / record.FILE)
+    told = json.loads(json.dumps(prove(row, lock, LIBRARY).to_json()))
+    described = json.loads(schema())["$defs"]
+
+    assert list(told) == list(described["Verdict"]["properties"])
+    assert told["outcome"] == "fails"
+    for key, record_name in (("findings", "Finding"), ("names", "Name"), ("gpus", "GpuRange")):
+        assert set(told[key][0]) == set(described[record_name]["properties"])
+    outcome = told.pop("outcome")
+    read: Verdict = TypeAdapter(Verdict).validate_python(told)
+    assert read.outcome == outcome
