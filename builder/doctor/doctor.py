@@ -2013,7 +2013,7 @@ def of_place_host_refused(case: Case) -> Iterator[Finding]:
             id="require-cuda-unsatisfied",
             severity=NOTE,
             found=f"This image starts only on hosts whose driver serves {wanted}",
-            evidence=("NVIDIA_REQUIRE_CUDA is set by NVIDIA's base images",),
+            evidence=("the image sets NVIDIA_REQUIRE_CUDA, as NVIDIA's own do",),
             message=f"nvidia-container-cli: requirement error: unsatisfied condition: {wanted}, please "
             "update your driver to a newer version, or use an earlier cuda container",
             fix="Update the host's driver, or start it with NVIDIA_DISABLE_REQUIRE=1 where minor version "

@@ -1,0 +1,28 @@
+"""The doctor, pasted into an image, says of it what the row says of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.engines.docker import copy_in
+from builder.matrix import Row
+from builder.plan import HOME
+
+DOCTOR = Path(__file__).parents[2] / "builder" / "doctor" / "doctor.py"
+SERIOUS = {"broken", "will-fail"}
+
+
+@pytest.mark.any_row
+def test_the_doctor_finds_what_the_row_says(container: Any, host: Any, row: Row) -> None:
+    copy_in(container, DOCTOR, "/tmp")
+    done = host.run(f"env -i PATH=/usr/bin:/bin {HOME}/main/bin/python -I /tmp/doctor.py --json --for-gpu")
+    assert done.stdout, done.stderr
+    serious = [one for one in json.loads(done.stdout)["findings"] if one["severity"] in SERIOUS]
+    if row.fails_with:
+        assert any(row.fails_with.message in one["message"] for one in serious)
+    else:
+        assert serious == []
