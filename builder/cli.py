@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from builder.errors import CheckFailedError, CuveeError, Fault
 from builder.explain.command import explain
 
 if TYPE_CHECKING:
+    from builder.matrix import Row
     from builder.project import Project
+    from builder.verdict.record import Verdict
 
 INTERRUPTED = 130
 
@@ -211,11 +213,21 @@ def _driver_version(_: click.Context, option: click.Parameter, text: str | None)
 def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, gpu: int | None) -> None:
     """Prove from recorded facts that every library of rows is found, before anything is built."""
     from builder import pipeline
-    from builder.verdict.prove import Host
+    from builder.verdict.hosts import Host
 
     project = context.project
     host = Host(driver=driver, gpu=gpu) if driver or gpu else None
-    judged = [(row, pipeline.prove(project, row, host)) for row in pipeline.rows(project, rows)]
+    judged: list[tuple[Row, Verdict]] = []
+
+    def prove(row: Row) -> None:
+        judged.append((row, pipeline.prove(project, row, host)))
+
+    def judge(row: Row, verdict: Verdict) -> None:
+        pipeline.require_verdict(row, verdict, briefly=True)
+
+    chosen = pipeline.rows(project, rows)
+    proofs = [partial(prove, row) for row in chosen]
+    errors = _errors(proofs)  # what can be judged is shown, whatever the others lack
     if as_json:
         click.echo(json.dumps([verdict.to_json() for _, verdict in judged], indent=1))
     else:
@@ -223,8 +235,8 @@ def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, g
 
         from builder.report.verdicts import show
 
-        show(Console(), judged)
-    _all(partial(pipeline.require_verdict, row, verdict) for row, verdict in judged)
+        show(Console(), judged, detailed=bool(rows))
+    _raise([*errors, *_errors(partial(judge, row, verdict) for row, verdict in judged)])
 
 
 @cli.command()
@@ -419,12 +431,22 @@ def stop(context: Context) -> None:
 
 def _all(checks: Iterable[Callable[[], None]]) -> None:
     """Run all checks, and tell all their faults at once."""
+    _raise(_errors(checks))
+
+
+def _errors(checks: Iterable[Callable[[], None]]) -> list[CuveeError]:
+    """Run all checks; what they raised."""
     errors: list[CuveeError] = []
     for check in checks:
         try:
             check()
         except CuveeError as error:
             errors.append(error)
+    return errors
+
+
+def _raise(errors: Sequence[CuveeError]) -> None:
+    """Tell the faults of all errors, with the worst exit code."""
     if errors:
         worst = max(errors, key=lambda error: error.exit_code)
         raise type(worst)(*(fault for error in errors for fault in error.faults))

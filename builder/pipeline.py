@@ -29,14 +29,12 @@ if TYPE_CHECKING:
     from builder.engines.docker import DockerEngine, Image
     from builder.matrix import Base
     from builder.survey.files import SurveyFiles
-    from builder.verdict.prove import Host
+    from builder.verdict.hosts import Host
     from builder.verdict.record import Verdict
     from builder.verify.evidence import Evidence
 
 Say = Callable[[str], None]
-SCHEMA = Path(__file__).with_name("matrix.schema.json")
-VERDICTS = Path(__file__).with_name("check.schema.json")
-EXPLANATIONS = Path(__file__).with_name("explain.schema.json")
+PACKAGE = Path(__file__).resolve().parent
 
 
 def rows(project: Project, ids: Sequence[str]) -> tuple[Row, ...]:
@@ -84,7 +82,7 @@ def check_lock(project: Project, row: Row) -> None:
 
 
 def facts(project: Project, row: Row, say: Say) -> tuple[str, ...]:
-    """Lock ─▶ facts: harvest the wheels whose facts are not recorded yet; returns their file names."""
+    """Lock ─▶ facts: record what is not recorded yet of the row's wheels; returns their file names."""
     from builder.abi.library import complete
     from builder.verdict.setting import to_account
 
@@ -99,30 +97,52 @@ def facts(project: Project, row: Row, say: Say) -> tuple[str, ...]:
 
 
 def check_facts(project: Project) -> None:
-    """Facts, without harvesting: those of all locked wheels are recorded, and no others.
+    """Facts, without harvesting: those of all locked wheels and their bases are recorded, and no others.
 
     Raises:
         CheckFailedError: It is not so.
+        BadInputError: A wheel's record cannot be read.
     """
-    wanted = _wanted_facts(project)
-    there = {path.name for path in project.facts.glob("*.whl.json")}
+    from builder.abi.library import complete
+    from builder.verdict.setting import base_name
+
+    library = project_library(project)
+    wanted = _accounted(project)
+    lacking = [file for file, sha256 in wanted.items() if not complete(library, file, sha256)]
+    stale = {path.name.removesuffix(".json") for path in project.facts.glob("*.whl.json")} - wanted.keys()
     faults = [
-        Fault(place=f"facts/{name}", cause=cause, fix="Run `cuvee facts` and commit the result")
+        Fault(place=f"facts/{name}.json", cause=cause, fix="Run `cuvee facts` and commit the result")
         for names, cause in (
-            (wanted - there, "a lock names this wheel, and its facts are not recorded"),
-            (there - wanted, "no lock names this wheel any more"),
+            (lacking, "a lock names this wheel, and its facts are not recorded, or not whole"),
+            (stale, "no lock names this wheel any more"),
         )
         for name in sorted(names)
     ]
+    for name in sorted({base_name(row) for row in rows(project, ())}):
+        try:
+            library.base(name)
+        except BadInputError as error:
+            faults += error.faults
     if faults:
         raise CheckFailedError(*faults)
 
 
 def forget_facts(project: Project) -> tuple[str, ...]:
-    """Delete the facts of wheels that no lock names any more; returns their files' names."""
-    stale = {path.name for path in project.facts.glob("*.whl.json")} - _wanted_facts(project)
+    """Delete the facts of wheels that no lock names any more; returns their files' names.
+
+    Those that the survey still tells of go to its own folder.
+    """
+    from builder.survey.releases import named_in
+
+    stale = {path.name for path in project.facts.glob("*.whl.json")}
+    stale -= {f"{file}.json" for file in _accounted(project)}
+    surveyed = named_in(project.survey)
     for name in stale:
-        (project.facts / name).unlink()
+        if name.removesuffix(".json") in surveyed:
+            (project.survey / "facts").mkdir(parents=True, exist_ok=True)
+            (project.facts / name).replace(project.survey / "facts" / name)
+        else:
+            (project.facts / name).unlink()
     return tuple(sorted(stale))
 
 
@@ -152,24 +172,31 @@ def signatures(project: Project) -> dict[str, frozenset[str]]:
     return {verdict.row: verdict.signatures for _, verdict in _proven(project)}
 
 
-def require_verdict(row: Row, verdict: Verdict) -> None:
+def require_verdict(row: Row, verdict: Verdict, *, briefly: bool = False) -> None:
     """See that a good row holds, and that a known-bad one is predicted to fail as it says.
+
+    Args:
+        row: The row.
+        verdict: The verdict on it.
+        briefly: Tell of a good row only how many findings there are: they were shown already.
 
     Raises:
         CheckFailedError: It is not so.
     """
-    from builder.verdict.expect import faults
+    from builder.verdict.expect import brief, faults
 
     found = faults(row, verdict)
+    if found and briefly and row.status == "good":
+        found = (brief(verdict),)
     if found:
         raise CheckFailedError(*found)
 
 
 def project_library(project: Project) -> Library:
-    """The facts that are recorded: those of locked wheels, those of the survey, then this machine's."""
-    from builder.abi.library import Library, cache_folder
+    """The facts that are recorded: those of locked wheels, then those of the survey."""
+    from builder.abi.library import Library
 
-    return Library(folders=(project.facts, project.survey / "facts", cache_folder()))
+    return Library(folders=(project.facts, project.survey / "facts"))
 
 
 def survey_files(project: Project, base_name: str, python: str | None) -> SurveyFiles:
@@ -262,24 +289,20 @@ def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bo
     return found
 
 
-def _wanted_facts(project: Project) -> set[str]:
-    """The names of the files with the facts of all locked wheels."""
+def _accounted(project: Project) -> dict[str, str]:
+    """The hashes of all locked wheels that have binaries, by file name."""
     from builder.verdict.setting import to_account
 
     locks = (project.image(row.id) / record.FILE for row in rows(project, ()))
-    return {f"{one.file}.json" for lock in locks if lock.is_file() for one in to_account(record.read(lock))}
+    return {one.file: one.sha256 for lock in locks if lock.is_file() for one in to_account(record.read(lock))}
 
 
 def _shared(project: Project) -> dict[Path, str]:
-    """The JSON Schemas, the README's tables, and the doctor with the rows that it may recommend."""
-    from builder.doctor import schema as doctors
-    from builder.explain import checking as explaining
-    from builder.render.doctor import FILE, bundled
+    """The README's tables; in the project that the tool itself is, also what it carries for others."""
     from builder.render.readme import Told, readme
     from builder.report import bench
     from builder.report.state import listed
     from builder.survey.table import counts
-    from builder.verdict.schema import schema as verdict_schema
     from builder.verify import evidence
 
     shown = listed(project, ())
@@ -294,12 +317,22 @@ def _shared(project: Project) -> dict[Path, str]:
         bench=bench.read(project.bench),
     )
     page = project.root / "README.md"
+    own = _carried(proven) if PACKAGE.parent == project.root.resolve() else {}
+    return {page: readme(page.read_text(encoding="utf-8"), told), **own}
+
+
+def _carried(proven: Sequence[tuple[Row, Verdict]]) -> dict[Path, str]:
+    """JSON Schemas, and the doctor with the rows that it may recommend."""
+    from builder.doctor import schema as doctors
+    from builder.explain import checking as explaining
+    from builder.render.doctor import FILE, bundled
+    from builder.verdict.schema import schema as verdict_schema
+
     return {
-        SCHEMA: matrix.schema(),
-        page: readme(page.read_text(encoding="utf-8"), told),
-        VERDICTS: verdict_schema(),
+        PACKAGE / "matrix.schema.json": matrix.schema(),
+        PACKAGE / "check.schema.json": verdict_schema(),
+        PACKAGE / "explain.schema.json": explaining.schema(),
         doctors.FILE: doctors.schema(),
-        EXPLANATIONS: explaining.schema(),
         FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),
     }
 

@@ -5,6 +5,7 @@ Pure: nothing here touches disk, network or processes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,11 @@ from packaging.utils import canonicalize_name
 from builder.errors import BadInputError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
+
+_NVRTC = re.compile(r"libnvrtc\.so\.\d+")
+"""cuDNN compiles kernels with it. It opens it by name, and its RUNPATH names `nvrtc`; the wheel's folder is
+`cuda_nvrtc` (read in cuDNN 8.9.2 to 9.1.0; users met `libnvrtc.so: cannot open shared object file`).
+"""
 
 HOME = PurePosixPath("/opt/cuvee")
 """Everything that an image has beyond its base lies here; an environment's prefix is `HOME/<environment>`."""
@@ -225,16 +231,18 @@ def loader_folders(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
     """The folders that offer a library that some wheel opens by name.
 
     torch finds its libraries by RPATH and needs nothing here. CTranslate2 opens cuBLAS and cuDNN by bare
-    name, from folders that no RPATH names. An overlay wins over the environment: it is there because the
-    environment lacks it.
+    name, from folders that no RPATH names, and cuDNN opens NVRTC so. An overlay wins over the environment:
+    it is there because the environment lacks it.
     """
     opened = {name for package in lock.packages() for name in package.facts.opens}
+    has_cudnn = any(package.name.startswith("nvidia-cudnn") for package in lock.packages())
     offered: dict[str, PurePosixPath] = {}
     for part, root in roots(lock, python):
         for package in part.packages:
             for library in map(PurePosixPath, package.facts.libraries):
                 offered.setdefault(library.name, root / library.parent)
-    return tuple(sorted({folder for name, folder in offered.items() if name in opened}))
+    wanted = {name for name in offered if name in opened or (has_cudnn and _NVRTC.fullmatch(name))}
+    return tuple(sorted({offered[name] for name in wanted}))
 
 
 def roots(lock: Lock, python: str) -> Iterator[tuple[Environment, PurePosixPath]]:

@@ -61,7 +61,7 @@ def base_file(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where facts of wheels that no row has locked are kept: beside the wheel store."""
+    """Where this machine keeps the facts that it has harvested, for all projects: beside the wheel store."""
     chosen = os.environ.get("CUVEE_CACHE")
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(chosen) if chosen else caches / "cuvee") / "facts"

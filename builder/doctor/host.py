@@ -64,7 +64,7 @@ def examine_python(python: Path, shell: Shell = SYSTEM, *, for_gpu: bool = False
     """Examine the environment of a Python.
 
     Args:
-        python: Its executable, or the root of its environment.
+        python: Its executable, or the root of its environment; a relative path begins at the working folder.
         shell: What starts it.
         for_gpu: Whether it is judged as if a GPU were here.
 
@@ -72,7 +72,9 @@ def examine_python(python: Path, shell: Shell = SYSTEM, *, for_gpu: bool = False
         BadInputError: There is no such Python.
         EngineOrNetworkError: It did not answer.
     """
-    program = python / "bin" / "python" if python.is_dir() else python
+    # It is started at "/". A virtual environment's Python is a link, and knows its environment by where that
+    # lies: so the path is made absolute, and the link is not followed.
+    program = (python / "bin" / "python" if python.is_dir() else python).absolute()
     try:
         done = _run(shell, [str(program), *_asked(for_gpu=for_gpu)], place=str(python))
     except (FileNotFoundError, PermissionError) as error:

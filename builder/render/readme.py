@@ -10,7 +10,7 @@ from rich.console import Console
 
 from builder.report.bench import Bench
 from builder.report.tables import Listed, built
-from builder.verdict.gpu import named
+from builder.verdict.gpu import named, steps
 from builder.verdict.record import Verdict
 from builder.verify.evidence import Evidence
 
@@ -87,16 +87,16 @@ def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:
 
 
 def _hosts(verdicts: Iterable[Verdict]) -> str:
-    lines = ["| row | NVIDIA driver | GPUs, by compute capability | from | to |", "|---|---|---|---|---|"]
+    lines = ["| row | GPUs, by compute capability | from | to | NVIDIA driver |", "|---|---|---|---|---|"]
     for one in verdicts:
         lowest = [found.library for found in one.gpus if found.low == one.low]
         highest = [found.library for found in one.gpus if found.high is not None and found.high == one.high]
         cells = (
             f"`{one.row}`",
-            f">= {one.driver}",
             f"{named(one.low)} to {named(one.high)}",
             lowest[0] if lowest else "-",
             highest[0] if highest else "-",
+            f">= {steps(one.drivers) or one.driver}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

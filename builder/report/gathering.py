@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from builder.abi.facts import WheelFacts
 from builder.abi.gather import Wanted, gather
-from builder.abi.library import text
+from builder.abi.library import Library, cache_folder, text
 from builder.lock.record import Package
 from builder.project import write
 
@@ -19,7 +19,7 @@ from builder.project import write
 def gather_all(
     packages: Sequence[Package], folder: Path, say: Callable[[str], None], most: int | None = None
 ) -> None:
-    """Harvest the facts of wheels into a folder, one file a wheel.
+    """Bring the facts of wheels into a folder, one file a wheel; this machine harvests each wheel once.
 
     Args:
         packages: Which.
@@ -30,13 +30,22 @@ def gather_all(
     Raises:
         CuveeError: See `gather`.
     """
-    wanted = [_wanted(package, most) for package in packages]
+    known = Library(folders=(cache_folder(),))
+    wanted = []
+    for package in packages:
+        facts = known.wheel(package.file, package.sha256)
+        if facts and (facts.complete or most):
+            _keep(folder, facts)
+        else:
+            wanted.append(_wanted(package, most))
+    if not wanted:
+        return
     total = sum(one.size for one in wanted)
     count = f"{len(wanted)} wheel{'' if len(wanted) == 1 else 's'}"
     say(f"facts: reading {count}{'' if most else f', {total / 1e9:.1f} GB'}, once")
     with _bar() as progress:
         task = progress.add_task("wheels", total=total)
-        gather(wanted, partial(_keep, folder), lambda one: progress.advance(task, one.size))
+        gather(wanted, partial(_keep_both, folder), lambda one: progress.advance(task, one.size))
 
 
 def _bar() -> Progress:
@@ -44,6 +53,11 @@ def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _keep_both(folder: Path, facts: WheelFacts) -> None:
+    _keep(cache_folder(), facts)
+    _keep(folder, facts)
 
 
 def _keep(folder: Path, facts: WheelFacts) -> None:

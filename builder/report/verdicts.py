@@ -11,16 +11,25 @@ from rich.text import Text
 
 from builder.matrix import Row
 from builder.verdict.expect import faults
-from builder.verdict.gpu import named
+from builder.verdict.gpu import named, steps
 from builder.verdict.record import Finding, Verdict
 
 _WORDS = {"holds": "holds", "risk": "may fail", "fails": "fails"}
 
 
-def show(console: Console, judged: Sequence[tuple[Row, Verdict]]) -> None:
-    """A line a row, then what does not hold: the message, why, and what helps."""
-    console.print(_table(judged))
+def show(console: Console, judged: Sequence[tuple[Row, Verdict]], *, detailed: bool = False) -> None:
+    """A line a row, then what does not hold: the message, why, and what helps.
+
+    Args:
+        console: Where to.
+        judged: Rows with their verdicts.
+        detailed: Also the GPUs of each library.
+    """
+    if judged:
+        console.print(_table(judged))
     for row, verdict in judged:
+        if detailed:
+            console.print(ranges(verdict))
         for finding in verdict.findings:
             _show(console, row, finding)
 
@@ -30,7 +39,8 @@ def ranges(verdict: Verdict) -> Table:
     table = Table(
         title=f"{verdict.row}: GPUs by library", box=box.SIMPLE, pad_edge=False, title_justify="left"
     )
-    for title in ("library", "from", "to", "without compiling, to", "driver that compiles the rest"):
+    table.add_column("library", no_wrap=True)
+    for title in ("from", "to", "without compiling, to", "driver that compiles the rest"):
         table.add_column(title)
     for one in verdict.gpus:
         table.add_row(
@@ -41,7 +51,8 @@ def ranges(verdict: Verdict) -> Table:
 
 def _table(judged: Sequence[tuple[Row, Verdict]]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for title in ("row", "proof", "binaries", "names", "driver", "GPUs"):
+    table.add_column("row", no_wrap=True)
+    for title in ("proof", "binaries", "names", "GPUs", "NVIDIA driver"):
         table.add_column(title, justify="right" if title in {"binaries", "names"} else "left")
     for row, verdict in judged:
         table.add_row(
@@ -49,8 +60,8 @@ def _table(judged: Sequence[tuple[Row, Verdict]]) -> Table:
             _outcome(row, verdict),
             str(verdict.binaries),
             str(len({name.name for name in verdict.names})),
-            f">= {verdict.driver}",
             f"{named(verdict.low)} to {named(verdict.high)}",
+            f">= {steps(verdict.drivers) or verdict.driver}",
         )
     return table
 
@@ -63,13 +74,15 @@ def _outcome(row: Row, verdict: Verdict) -> str:
 
 
 def _show(console: Console, row: Row, finding: Finding) -> None:
-    console.print(Text(f"{row.id}: {finding.place} ({finding.signature})", style="bold"))
-    for line in finding.message.splitlines():
-        console.print(Text(f"    {line}"), soft_wrap=True)  # to be searched for, and copied whole
-    for title, words in (("why", finding.cause), ("fix", finding.fix)):
-        console.print(Text(f"  {title}: {words}."))
-    if finding.chain:
-        console.print(Text("  chain: " + ", ".join(finding.chain)))
-    if finding.sources:
-        console.print(Text("  see: " + ", ".join(finding.sources)))
-    console.print()
+    """Lines are left whole, to be searched for and copied."""
+    told = [
+        *(f"    {line}" for line in finding.message.splitlines()),
+        f"  why: {finding.cause}.",
+        f"  fix: {finding.fix}.",
+        *([f"  chain: {', '.join(finding.chain)}"] if finding.chain else []),
+        *([f"  see: {', '.join(finding.sources)}"] if finding.sources else []),
+        "",
+    ]
+    console.print(Text(f"{row.id}: {finding.place} ({finding.signature})", style="bold"), soft_wrap=True)
+    for line in told:
+        console.print(Text(line), soft_wrap=True)

@@ -96,11 +96,24 @@ def prove(
     failed = replace(result, status="fails", signature=said.signature, message=said.message)
     if not imports_torch(ctranslate2[0]) and not trial(wheels, (), base, ()).findings:
         return replace(failed, status="first", folders=_told(offering(wheels, ())))
-    for title, more in (("", ()), *added):
+    for title, more in (("", ()), *of_its_cuda(added, ctranslate2[1])):
         folders = offering(wheels, more)
         if _may_help(plain.asks, wheels, more) and _holds(ctranslate2[0], wheels, more, base, folders):
             return replace(failed, status="added" if title else "path", added=title, folders=_told(folders))
     return failed
+
+
+def of_its_cuda(added: Sequence[tuple[str, Wheels]], engine: Wheels) -> Iterator[tuple[str, Wheels]]:
+    """Those of the libraries to add that are made for the CUDA that CTranslate2 was built with.
+
+    NVIDIA's wheels say theirs in their names: `nvidia-cudnn-cu12`.
+    """
+    majors = {binary.gpu_cuda.partition(".")[0] for _, facts in engine for binary in facts.binaries} - {""}
+    for title, more in added:
+        if not majors or all(
+            package.name.endswith(tuple(f"-cu{one}" for one in majors)) for package, _ in more
+        ):
+            yield title, more
 
 
 def _holds(

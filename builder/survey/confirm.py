@@ -27,6 +27,7 @@ from builder.survey.combination import (
     Wheels,
     engine_files,
     imports_torch,
+    of_its_cuda,
     offering,
     trial,
 )
@@ -34,7 +35,7 @@ from builder.survey.releases import Release, Releases
 from builder.verdict.mixing import FRONT
 from builder.verdict.names import optional
 from builder.verdict.setting import DRIVER
-from builder.verdict.tables import openers
+from builder.verdict.tables import data, first_use, stem
 from builder.wheels.network import session
 from builder.wheels.store import WheelStore, default_folder, find
 
@@ -115,7 +116,7 @@ def predicted(trial: Trial) -> Behaviour:
     return Behaviour(
         failed=failed,
         missing=tuple(sorted(ask.name for ask in opened if ask.by not in fronts)),
-        front=min((_first_use(ask.name), _stem(ask.name)) for ask in behind)[1] if behind else "",
+        front=min((first_use(ask.name), stem(ask.name)) for ask in behind)[1] if behind else "",
     )
 
 
@@ -159,16 +160,6 @@ def _opened(trial: Trial) -> list[str]:
         if not optional(setting, path, group[0])
     }
     return sorted(names - DRIVER)
-
-
-def _stem(name: str) -> str:
-    return name.partition(".so")[0]
-
-
-def _first_use(name: str) -> int:
-    """When a front opens a library, in the order of the calls that the probe makes."""
-    orders = [opener.order for opener in openers() if _stem(name) in opener.order]
-    return orders[0].index(_stem(name)) if orders else len(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,30 +212,45 @@ def confirm(releases: Releases, laboratory: Laboratory) -> Iterator[Comparison]:
         shutil.rmtree(site)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """One way to make a pair work: nothing, its own folders in the loader's cache, or something added."""
+
+    title: str = ""
+    packages: tuple[Package, ...] = ()
+    own_folders: bool = True
+
+
 def _pair(
     releases: Releases, laboratory: Laboratory, engine: Release, torch: Release, site: Path
 ) -> Iterator[Comparison]:
-    wheels = (*laboratory.facts(torch.wheels), *laboratory.facts(engine.wheels))
-    own = laboratory.unpacked(f"ctranslate2 {engine.version}", engine.wheels)
-    for title, packages in (("", ()), ("", None), *releases.added):
-        more = laboratory.facts(packages or ())
-        folders = () if packages == () else offering(wheels, more)
-        alone = not folders and not imports_torch(engine.version)
+    """A pair as pip leaves it, with its own folders in the cache, and with the first addition that helps."""
+    own = laboratory.facts(engine.wheels)
+    wheels = (*laboratory.facts(torch.wheels), *own)
+    added = ((title, laboratory.facts(packages)) for title, packages in releases.added)
+    helpful = {title for title, _ in of_its_cuda(tuple(added), own)}
+    additions = (_Attempt(title=title, packages=some) for title, some in releases.added if title in helpful)
+    for attempt in (_Attempt(own_folders=False), _Attempt(), *additions):
+        more = laboratory.facts(attempt.packages)
+        folders = offering(wheels, more) if attempt.own_folders else ()
+        alone = not attempt.own_folders and not imports_torch(engine.version)
         tried = trial(wheels, more, laboratory.base, folders, torch=not alone)
-        if title and tried.findings:
+        if attempt.packages and tried.findings:
             continue  # it would not help, and nothing says that it would
-        binds = {site: str(SITE)} | {own / name: f"{SITE}/{name}" for name in ENGINE_FOLDERS}
-        if packages:
-            binds[laboratory.unpacked(title, packages)] = str(BESIDE)
+        binds = {site: str(SITE)}
+        unpacked = laboratory.unpacked(f"ctranslate2 {engine.version}", engine.wheels)
+        binds |= {unpacked / name: f"{SITE}/{name}" for name in ENGINE_FOLDERS}
+        if attempt.packages:
+            binds[laboratory.unpacked(attempt.title, attempt.packages)] = str(BESIDE)
         yield Comparison(
             ctranslate2=engine.version,
             torch=torch.version,
-            added=title,
+            added=attempt.title,
             folders=tuple(str(folder) for folder in folders),
             predicted=predicted(tried),
             seen=seen(tried, laboratory.image, laboratory.engine, binds),
         )
-        if packages != () and not tried.findings:
+        if attempt.own_folders and not tried.findings:
             return
 
 
@@ -272,16 +278,8 @@ def to_json(comparisons: Sequence[Comparison]) -> str:
     return f'{head[:-2]},\n "trials": [\n{lines}\n ]\n}}\n'
 
 
-SAMPLE = (
-    # CTranslate2 by what it opens, torch by what it brings: one pair of each with each.
-    ("ctranslate2", (">=3.1,<3.8", ">=3.8,<4", ">=4,<4.5", ">=4.5,<4.6", ">=4.6,<4.6.3", ">=4.6.3")),
-    ("torch", ("<2", ">=2,<2.1", ">=2.1,<2.4", ">=2.4,<2.5", ">=2.8,<2.9", ">=2.11,<2.12", ">=2.13")),
-)
-"""The families: the newest release of each is taken."""
-
-
 def family_heads(name: str, versions: Sequence[str]) -> tuple[str, ...]:
-    """The newest release of each family of the sample that is among some versions."""
-    bounds = dict(SAMPLE)[name]
+    """The newest release of each family of a package that is among some versions, see `data/survey.yaml`."""
+    bounds = data("survey.yaml")["families"][name]
     heads = (max(SpecifierSet(bound).filter(versions), key=Version, default="") for bound in bounds)
     return tuple(head for head in heads if head)

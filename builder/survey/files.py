@@ -47,6 +47,10 @@ class SurveyFiles:
         return self.project.survey / f"releases-py{self.python}.json"
 
     @property
+    def _update(self) -> str:
+        return f"cuvee survey --base {self.base.id} --python {self.python} --update"
+
+    @property
     def _name(self) -> str:
         return f"{self.base.id}-py{self.python}"
 
@@ -56,14 +60,14 @@ class SurveyFiles:
         Raises:
             BadInputError: Releases or facts are not recorded.
         """
-        return survey(asked.read(self.releases), self.library, self.library.base(self.base.id))
+        return survey(asked.read(self.releases, self._update), self.library, self.library.base(self.base.id))
 
     def texts(self, table: Survey) -> Mapping[str, str]:
         """The table's files by name."""
         return {f"{self._name}.json": table.data(), f"{self._name}.md": table.page()}
 
     def update(self, as_of: date, say: Say) -> None:
-        """Ask the index for all releases, and record the facts of those that are new."""
+        """Ask the index for all releases, record the facts of those that are new, and forget the others'."""
         from builder.report.gathering import gather_all
 
         found = asked.resolve(as_of, self.python, self.base.glibc, data("survey.yaml")["added"], say)
@@ -75,6 +79,10 @@ class SurveyFiles:
         if others := [one for one in lacking if one.name != "ctranslate2"]:
             gather_all(others, folder, say, most=SMALL)
         write(self.releases, found.text())
+        told = asked.named_in(self.project.survey)
+        for path in folder.glob("*.json"):
+            if path.name.removesuffix(".json") not in told:
+                path.unlink()
 
     def save(self, table: Survey) -> tuple[str, ...]:
         """Write the table's files; returns the names of those that changed."""
@@ -119,7 +127,7 @@ class SurveyFiles:
                 say=say,
             )
             found = []
-            for one in confirm(asked.read(self.releases), laboratory):
+            for one in confirm(asked.read(self.releases, self._update), laboratory):
                 say(f"CTranslate2 {one.ctranslate2}, torch {one.torch}: {one.title}")
                 found.append(one)
         write(self.project.survey / f"confirmed-{self._name}.json", to_json(found))

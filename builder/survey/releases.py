@@ -73,8 +73,13 @@ class Releases:
         return json.dumps({"format": FORMAT, **_plain(self)}, indent=1) + "\n"
 
 
-def read(path: Path) -> Releases:
-    """The releases that a file keeps.
+def named_in(folder: Path) -> frozenset[str]:
+    """The names of all wheels that the files of releases in a folder tell of."""
+    return frozenset(one.file for path in folder.glob("releases-py*.json") for one in read(path).wheels())
+
+
+def read(path: Path, update: str = "cuvee survey --update") -> Releases:
+    """The releases that a file keeps; `update` is the command that makes it.
 
     Raises:
         BadInputError: There is none, or it is of another format.
@@ -86,8 +91,8 @@ def read(path: Path) -> Releases:
         raise BadInputError(
             Fault(
                 place=str(path),
-                cause=f"it holds no releases to survey: {error}",
-                fix="Run `cuvee survey --update`",
+                cause=f"it holds no releases to survey: {error}" if path.exists() else "it was not made yet",
+                fix=f"Run `{update}`",
             )
         ) from error
 

@@ -146,6 +146,7 @@ def _page(survey: Survey) -> Iterator[str]:
     yield ""
     yield from _failures(survey)
     yield ""
+    yield from _added(survey)
     yield f"No wheel for Python {releases.python}: {', '.join(releases.without_wheel)}."
 
 
@@ -188,6 +189,17 @@ def _failures(survey: Survey) -> Iterator[str]:
         span = engines[0] if len(engines) == 1 else f"{engines[0]} to {engines[-1]}"
         text = " / ".join(message.splitlines())
         yield f"- `{text}` ({signature}): CTranslate2 {span}, {len(results)} pairs"
+
+
+def _added(survey: Survey) -> Iterator[str]:
+    """The wheels behind what the table says to add."""
+    used = {one.added for one in survey.results}
+    yield "What to add:"
+    yield ""
+    for title, packages in survey.releases.added:
+        if title in used:
+            yield f"- {title}: {', '.join(f'`{one.name}=={one.version}`' for one in packages)}"
+    yield ""
 
 
 def _without_hashes(message: str) -> str:

@@ -14,6 +14,17 @@ def faults(row: Row, verdict: Verdict) -> tuple[Fault, ...]:
     return tuple(_unpredicted(row, verdict) if row.fails_with else _failing(verdict))
 
 
+def brief(verdict: Verdict) -> Fault:
+    """How many findings a verdict has, for those who have them before their eyes."""
+    count = sum(finding.outcome == "fails" for finding in verdict.findings)
+    first = verdict.findings[0]
+    return Fault(
+        place=f"row {verdict.row}",
+        cause=f"it will fail by {count} finding{'' if count == 1 else 's'}, the first is {first.signature}",
+        fix="See what helps beside each",
+    )
+
+
 def _failing(verdict: Verdict) -> Iterator[Fault]:
     for finding in verdict.findings:
         if finding.outcome == "fails":
@@ -26,10 +37,19 @@ def _failing(verdict: Verdict) -> Iterator[Fault]:
 
 def _unpredicted(row: Row, verdict: Verdict) -> Iterator[Fault]:
     wanted = row.fails_with.message if row.fails_with else ""
-    if not any(wanted in finding.message for finding in verdict.findings):
-        said = "; ".join(finding.message for finding in verdict.findings) or "nothing at all"
+    failing = [finding for finding in verdict.findings if finding.outcome == "fails"]
+    meant = {finding.signature for finding in failing if wanted in finding.message}
+    others = [finding.message for finding in failing if finding.signature not in meant]
+    if not meant:
+        said = "; ".join(others) or "nothing at all"
         yield Fault(
             place=row.place("fails_with"),
             cause=f"the row says that it fails with `{wanted}`, and the proof predicts {said}",
             fix="Correct the row, or the rule that should have seen it (builder/data)",
+        )
+    elif others:
+        yield Fault(
+            place=row.place("fails_with"),
+            cause=f"it fails for other reasons too: {'; '.join(others)}",
+            fix="Mend these, so that the row shows one failure",
         )

@@ -8,10 +8,10 @@ its family. Source: "CUDA C++ Programming Guide", "Binary Compatibility" and "PT
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from builder.verdict.record import GpuRange
-from builder.verdict.tables import gpus, toolkit_drivers
+from builder.verdict.record import GpuDriver, GpuRange
+from builder.verdict.tables import gpus, numbers, toolkit_driver
 
 _CODE = re.compile(r"(?P<kind>sm|compute)_(?P<number>\d+)(?P<suffix>[af]?)")
 Code = tuple[str, int, str]
@@ -62,7 +62,7 @@ def gpu_range(library: str, code: Sequence[str], cuda: str = "") -> GpuRange | N
         high=None if newest else here[-1],
         native_high=max((gpu for gpu in here if native(known, gpu)), default=0),
         gaps=tuple(gpu for gpu in table if here[0] < gpu < here[-1] and gpu not in here),
-        jit_driver=toolkit_drivers().get(cuda, "") if newest else "",
+        jit_driver=toolkit_driver(cuda) if newest and cuda else "",
     )
 
 
@@ -70,6 +70,37 @@ def common(ranges: Sequence[GpuRange]) -> tuple[int | None, int | None]:
     """The lowest and highest compute capability that all of some libraries run on; no highest is None."""
     highs = [one.high for one in ranges if one.high is not None]
     return max((one.low for one in ranges), default=None), min(highs, default=None)
+
+
+def drivers(ranges: Sequence[GpuRange], oldest: str) -> tuple[GpuDriver, ...]:
+    """The oldest driver for each GPU that all libraries run on: some have only PTX for it.
+
+    Args:
+        ranges: The libraries' ranges.
+        oldest: The driver below which nothing runs.
+    """
+    low, high = common(ranges)
+    return tuple(
+        GpuDriver(gpu=gpu, driver=max((oldest, *_compilers(ranges, gpu)), key=numbers))
+        for gpu in gpus()
+        if low is not None and low <= gpu <= (high or gpu) and all(gpu not in one.gaps for one in ranges)
+    )
+
+
+def _compilers(ranges: Sequence[GpuRange], gpu: int) -> Iterator[str]:
+    """The drivers that compile the PTX of those libraries that have no machine code for a GPU."""
+    return (one.jit_driver for one in ranges if one.jit_driver and not native(parsed(one.code), gpu))
+
+
+def steps(found: Sequence[GpuDriver]) -> str:
+    """The drivers for people, where they change: `525.60.13; from 9.0 (Hopper) on 535.54.03`."""
+    told: list[str] = []
+    last = ""
+    for one in found:
+        if one.driver != last:
+            told.append(one.driver if not told else f"from {named(one.gpu)} on {one.driver}")
+            last = one.driver
+    return "; ".join(told)
 
 
 def named(gpu: int | None) -> str:

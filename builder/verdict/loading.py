@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from builder.abi.loader import Cause
 from builder.probe.place import matches
 from builder.verdict.names import Ask
 from builder.verdict.record import Finding
 from builder.verdict.setting import Setting
-from builder.verdict.tables import Opener, openers
+from builder.verdict.tables import Opener, first_use, openers, stem
 
 EXTENSION = ".cpython-"
 """In the names of extension modules, which Python imports; libraries are found through them."""
@@ -17,11 +18,23 @@ EXTENSION = ".cpython-"
 def findings(setting: Setting, asks: Iterable[Ask]) -> tuple[Finding, ...]:
     """One finding for each kind of failure in each package; what is missed first gives it its message."""
     groups: dict[tuple[str, str], list[tuple[Ask, Opener]]] = {}
-    for ask in asks:
-        if ask.lacks and ask.failed:
+    for ask in _causes([ask for ask in asks if ask.lacks]):
+        if ask.failed:
             opener = _opener(setting, ask)
             groups.setdefault((opener.signature, setting.owners[ask.by].name), []).append((ask, opener))
     return tuple(_finding(setting, group) for group in groups.values())
+
+
+def _causes(asks: Sequence[Ask]) -> Sequence[Ask]:
+    """Those of some asks that are no echoes: what misses a file that is there, and itself lacks something."""
+    broken = {ask.by.rpartition("/")[2] for ask in asks if ask.how == "needed"}
+    return [
+        ask for ask in asks if not (_misses(ask) and broken.intersection(ask.tried or (ask.name,)))
+    ] or asks
+
+
+def _misses(ask: Ask) -> bool:
+    return ask.failed is not None and ask.failed.cause is Cause.MISSING
 
 
 def _opener(setting: Setting, ask: Ask) -> Opener:
@@ -29,13 +42,16 @@ def _opener(setting: Setting, ask: Ask) -> Opener:
     return next(
         one
         for one in openers()
-        if one.how in {"", ask.how} and one.why in {"", why} and matches(relative, one.files)
+        if one.how in {"", ask.how}
+        and one.why in {"", why}
+        and matches(relative, one.files)
+        and any(matches(ask.name, pattern) for pattern in one.names)
     )
 
 
 def _finding(setting: Setting, group: Sequence[tuple[Ask, Opener]]) -> Finding:
     opener = group[0][1]
-    asks = sorted((ask for ask, _ in group), key=lambda ask: (*_rank(ask, opener.order), ask.by))
+    asks = sorted((ask for ask, _ in group), key=_first_missed)
     first, names = asks[0], dict.fromkeys(ask.name for ask in asks)
     package = setting.owners[first.by]
     lacking = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not to be had"
@@ -51,14 +67,13 @@ def _finding(setting: Setting, group: Sequence[tuple[Ask, Opener]]) -> Finding:
     )
 
 
-def _rank(ask: Ask, order: Sequence[str]) -> tuple[int, bool]:
-    """What is missed first: by the order of first use; and through what Python imports, not by itself."""
-    stem = ask.name.partition(".so")[0]
-    return order.index(stem) if stem in order else len(order), EXTENSION not in ask.by
+def _first_missed(ask: Ask) -> tuple[int, bool, str]:
+    """By the order of first use; and through what Python imports, not by itself."""
+    return first_use(ask.name), EXTENSION not in ask.by, ask.by
 
 
 def _message(ask: Ask, opener: Opener) -> str:
-    function = opener.functions.get(ask.name.partition(".so")[0], "")
+    function = opener.functions.get(stem(ask.name), "")
     text = ask.failed.text if ask.failed else ""
     return opener.message.format(name=ask.name, names=", ".join(ask.tried), function=function, text=text)
 

@@ -2,13 +2,14 @@
 
 Each front (CTranslate2's bundled one, NVIDIA's own under torch) opens the libraries behind it by name, and
 the loader gives it those that are loaded already, whoever brought them: so the order of use decides which
-files meet. Reproduced with cuDNN 9.1.0 and 9.10.2: the later front then dies of an undefined symbol.
+files meet. On a GPU users see cuDNN's own complaint; without one, with cuDNN 9.1.0 and 9.10.2, the later
+front died of an undefined symbol.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
 from builder.abi.loader import Loaded
@@ -22,14 +23,23 @@ MOST_FRONTS = 3
 
 
 def findings(setting: Setting) -> tuple[Finding, ...]:
-    """One finding for each major version whose files would come from more than one folder."""
+    """One finding for each major version whose files would come from more than one folder.
+
+    It is a risk where that depends on which front is used first, and a failure where it does not.
+    """
     fronts = [path for path in sorted(setting.owners) if FRONT.fullmatch(path.rpartition("/")[2])]
-    met: dict[str, dict[str, None]] = {}
-    for order in permutations(fronts[:MOST_FRONTS]):
-        for major, folders in _folders(_used(setting, order)).items():
-            if len(folders) > 1:
-                met.setdefault(major, {}).update(folders)
-    return tuple(_finding(setting, major, tuple(folders)) for major, folders in met.items())
+    orders = [_folders(_used(setting, order)) for order in permutations(fronts[:MOST_FRONTS])]
+    majors = {major: None for folders in orders for major in folders}
+    return tuple(finding for major in majors for finding in _of_major(setting, major, orders))
+
+
+def _of_major(
+    setting: Setting, major: str, orders: Sequence[Mapping[str, Mapping[str, None]]]
+) -> Iterator[Finding]:
+    mixed = [folders[major] for folders in orders if len(folders.get(major, {})) > 1]
+    if mixed:
+        every = tuple({folder: None for folders in mixed for folder in folders})
+        yield _finding(setting, major, every, always=len(mixed) == len(orders))
 
 
 def _used(setting: Setting, fronts: Sequence[str]) -> tuple[str, ...]:
@@ -58,13 +68,12 @@ def _behind(files: Sequence[str]) -> Iterator[tuple[str, str, str]]:
             yield path, folder, match["major"]
 
 
-def _finding(setting: Setting, major: str, folders: Sequence[str]) -> Finding:
-    named = " and ".join(setting.relative(f"{folder}/x").removesuffix("/x") or folder for folder in folders)
+def _finding(setting: Setting, major: str, folders: Sequence[str], *, always: bool) -> Finding:
     nine = major != "8"
     return Finding(
         signature="cudnn-sublibrary-mismatch" if nine else "cudnn8-mixed",
-        outcome="fails",
-        place=named,
+        outcome="fails" if always else "risk",
+        place=" and ".join(setting.relative_folder(folder) for folder in folders),
         message="CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH" if nine else "CUDNN_STATUS_VERSION_MISMATCH",
         cause=f"libraries of cuDNN {major} from {len(folders)} folders meet in one process",
         fix="Keep one cuDNN of each major version, or give torch and CTranslate2 a process each",

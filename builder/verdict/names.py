@@ -20,7 +20,7 @@ from builder.probe import rules
 from builder.probe.place import matches
 from builder.verdict.record import Name
 from builder.verdict.setting import Setting
-from builder.verdict.tables import loaded_before, waivers
+from builder.verdict.tables import waivers
 
 
 class Start(NamedTuple):
@@ -67,7 +67,6 @@ class Account:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._seeds: dict[str, Process] = {}
         files = setting.world.files
         self._ours = {path: files[path] for path in sorted(setting.owners) if files[path].machine == "x86_64"}
 
@@ -157,16 +156,16 @@ class Account:
         for name in binary.needed:
             yield self._needed(name, path, found, start.process)
         for names in binary.opens:
-            ask = self._opened(names, path, start.process)
-            yield self._opened_later(names, path) or ask if ask.failed else ask
+            yield self._opened(names, path, start.process)
 
     def _needed(self, name: str, path: str, found: Mapping[str, Found], process: Process) -> Ask:
         one = found.get(name)
         if one:
             return Ask(name=name, by=path, how="needed", leads_to=one.path, rule=str(one.place.rule))
         again = process.fork().open(name, path)  # there already, under another name
-        leads_to = again.path if isinstance(again, Loaded) else ""
-        return Ask(name=name, by=path, how="needed", leads_to=leads_to, rule="loaded before")
+        if isinstance(again, Failed):  # cannot be: the file was loaded, and so was all that it needs
+            return Ask(name=name, by=path, how="needed", failed=again)
+        return Ask(name=name, by=path, how="needed", leads_to=again.path, rule="loaded before")
 
     def _opened(self, names: tuple[str, ...], path: str, process: Process) -> Ask:
         tries = [process.fork().open(name, path) for name in names]
@@ -184,25 +183,6 @@ class Account:
         failed = next(one for one in tries if isinstance(one, Failed))
         waived = optional(self._setting, path, names[0])
         return Ask(name=names[0], by=path, how="opened", waived=waived, tried=names, failed=failed)
-
-    def _opened_later(self, names: tuple[str, ...], path: str) -> Ask | None:
-        """The same after what a rule says is loaded before; None where that does not help either."""
-        relative = self._setting.relative(path)
-        for rule in (rule for rule in loaded_before() if matches(relative, rule.files)):
-            later = self._seeded(rule.seed)
-            later.open(path)
-            ask = self._opened(names, path, later)
-            if ask.leads_to:
-                return replace(ask, rule=f"{ask.rule}, after {rule.seed}")
-        return None
-
-    def _seeded(self, seed: str) -> Process:
-        """A process that has loaded what a seed names."""
-        if seed not in self._seeds:
-            self._seeds[seed] = self._setting.process()
-            for found in self._matching(seed):
-                self._seeds[seed].open(found)
-        return self._seeds[seed].fork()
 
     def _failed(self, path: str, failed: Failed) -> Ask:
         """What a file that cannot be loaded lacks; the file that asks may be one that it needs in turn."""

@@ -15,12 +15,13 @@ _OUTCOMES: Mapping[str, Outcome] = {"will-fail": "fails", "broken": "fails", "ri
 """What a rule's severity means for an environment; a note means nothing for it."""
 
 
-def findings(setting: Setting, python: str) -> tuple[Finding, ...]:
-    """The rules that fit the environment's versions."""
+def findings(setting: Setting, python: str, gpu: int | None = None) -> tuple[Finding, ...]:
+    """The rules that fit the environment's versions, and the GPU where one is asked for."""
     versions = {
         **setting.versions(),
         "python": python,
         "glibc": ".".join(str(number) for number in setting.base.glibc),
+        **({"compute-capability": f"{gpu // 10}.{gpu % 10}"} if gpu else {}),
     }
     return tuple(_findings(fitting(_rules(), versions)))
 

@@ -70,7 +70,8 @@ class GpuRange:
         high: The highest, or None where its PTX serves all that are newer.
         native_high: The highest that needs no compiling by the driver.
         gaps: Compute capabilities in between that it does not run on.
-        jit_driver: The oldest driver that can compile its PTX, or "" where it has none or that is not known.
+        jit_driver: The oldest driver that can compile its PTX, as far as that is known (see
+            `tables.toolkit_driver`); "" where it has none, or its compiler is not known.
     """
 
     library: str
@@ -80,6 +81,19 @@ class GpuRange:
     native_high: int
     gaps: tuple[int, ...] = ()
     jit_driver: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuDriver:
+    """The oldest driver with which an environment runs on a GPU.
+
+    Attributes:
+        gpu: Its compute capability, times ten.
+        driver: `535.54.03`.
+    """
+
+    gpu: int
+    driver: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +107,7 @@ class Verdict:
         names: Every name that is needed or opened, sorted.
         findings: What does not hold, worst first.
         driver: The oldest driver that runs it at all, by CUDA's minor-version compatibility.
+        drivers: The same for each GPU from `low` to `high`: PTX wants a driver as new as its compiler.
         gpus: The range of each library that carries GPU code.
         low: The lowest compute capability that all of them run on.
         high: The highest, or None for any newer.
@@ -104,6 +119,7 @@ class Verdict:
     names: tuple[Name, ...]
     findings: tuple[Finding, ...]
     driver: str
+    drivers: tuple[GpuDriver, ...] = ()
     gpus: tuple[GpuRange, ...] = ()
     low: int | None = None
     high: int | None = None

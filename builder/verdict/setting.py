@@ -66,6 +66,13 @@ class Setting:
         root = self.roots.get(path)
         return _relative(path, str(root)) if root else path
 
+    def relative_folder(self, folder: str) -> str:
+        """The same of a folder, with the part that it belongs to: `main: nvidia/cudnn/lib`."""
+        for part in self.parts:
+            if folder.startswith(f"{part.root}/"):
+                return f"{part.name}: {_relative(folder, str(part.root))}"
+        return folder
+
     def versions(self) -> dict[str, str]:
         """The version of every package of the environments, by its normalised name; overlays are beside."""
         return {
@@ -84,8 +91,13 @@ def of_row(row: Row, lock: Lock, library: Library) -> Setting:
     """
     facts = _facts(lock, library)
     parts = tuple(_part(part, root, facts) for part, root in roots(lock, row.python))
-    base = library.base(row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else ""))
+    base = library.base(base_name(row))
     return lay_out(parts, base, [str(folder) for folder in loader_folders(lock, row.python)])
+
+
+def base_name(row: Row) -> str:
+    """What the base of a row is recorded as: with FFmpeg where the row has Debian's."""
+    return row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else "")
 
 
 def lay_out(

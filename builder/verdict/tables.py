@@ -18,6 +18,7 @@ class Opener:
     how: str
     why: str
     files: str
+    names: tuple[str, ...]
     signature: str
     message: str
     cause: str
@@ -33,15 +34,6 @@ class Waiver:
 
     files: str
     names: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedBefore:
-    """What is loaded before some libraries open others by name: see `data/optional.yaml`."""
-
-    files: str
-    seed: str
     reason: str
 
 
@@ -63,6 +55,7 @@ def openers() -> tuple[Opener, ...]:
             how=entry.get("how", ""),
             why=entry.get("why", ""),
             files=entry["files"],
+            names=tuple(entry.get("names", ("*",))),
             signature=entry["signature"],
             message=entry["message"],
             cause=entry["cause"],
@@ -85,22 +78,37 @@ def waivers() -> tuple[Waiver, ...]:
 
 
 @cache
-def loaded_before() -> tuple[LoadedBefore, ...]:
-    """What is loaded before some libraries open others."""
-    entries = data("optional.yaml")["loaded_before"]
-    return tuple(
-        LoadedBefore(files=entry["files"], seed=entry["seed"], reason=entry["reason"]) for entry in entries
-    )
-
-
-@cache
 def gpus() -> Mapping[int, str]:
-    """The generation of each compute capability, times ten, from old to new."""
-    return {int(number): entry["name"] for number, entry in sorted(data("gpus.yaml")["gpus"].items())}
+    """The generation of each compute capability, times ten, from old to new; without boards for aarch64."""
+    entries = sorted(data("gpus.yaml")["gpus"].items())
+    return {int(number): entry["name"] for number, entry in entries if not entry.get("board")}
 
 
-@cache
-def toolkit_drivers() -> Mapping[str, str]:
-    """The driver that came with each CUDA toolkit."""
+def stem(name: str) -> str:
+    """A library's name without its versions: `libcudnn_ops` of `libcudnn_ops.so.9`."""
+    return name.partition(".so")[0]
+
+
+def first_use(name: str) -> int:
+    """When a library is opened, by the orders in `data/openers.yaml`; last where it is in none."""
+    found = (one.order.index(stem(name)) for one in openers() if stem(name) in one.order)
+    return next(found, _LAST)
+
+
+_LAST = 99
+
+
+def toolkit_driver(cuda: str) -> str:
+    """The driver that came with a CUDA toolkit such as `12.4`.
+
+    Of a toolkit that the table does not have, the next newer one's, which is enough; past its end the last
+    one's, which is the least that can be said.
+    """
     drivers: Mapping[str, str] = data("cuda.yaml")["toolkit_driver"]
-    return drivers
+    known = sorted(drivers, key=numbers)
+    return drivers[next((release for release in known if numbers(release) >= numbers(cuda)), known[-1])]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version of numbers alone, to be compared: `535.54.03` is (535, 54, 3)."""
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

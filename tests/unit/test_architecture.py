@@ -234,10 +234,16 @@ def places() -> list[Path]:
     return sorted(found - {ROOT / "builder" / "doctor" / "doctor.py"})  # made from the matrix, like the locks
 
 
+def without_bounds(text: str) -> str:
+    """Data less its bounds: `<2.6` says where something changed, and pins nothing."""
+    return re.sub(r"[<>]=?\s*\d[\d.]*", "", text)
+
+
 def test_no_version_of_the_matrix_is_written_a_second_time() -> None:
     wanted = versions()
     for path in places():
         text = path.read_text(encoding="utf-8")
+        text = without_bounds(text) if path.parent.name == "data" else text
         text = without_docstrings(text) if path.suffix == ".py" else text
         assert {version for version in wanted if written(version, text)} == set(), path
 
@@ -255,5 +261,6 @@ def test_a_version_is_found_where_it_is_written() -> None:
     assert written("1.2.*", 'ctranslate2 = "1.2.9"')
     assert not written("1.2.3", "1.2.34 11.2.3 1.2.3.4 0.1.2.3")
     assert not written("1.2.*", "1.20 1.2")
+    assert without_bounds("a<1.2, b>=1.2.3, c==1.2, d 1.2") == "a, b, c==1.2, d 1.2"
     assert "1.2" not in without_docstrings('"""Of 1.2."""\nX = 1\n"""Of 1.2."""\n')
     assert "1.2" in without_docstrings('X = "1.2"  # 1.2\n')

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -113,13 +114,12 @@ def lock_of(row: Row) -> Lock:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(tmp_path: Path) -> Project:
     """Two rows, locked and rendered, and nothing out of date."""
     found = Project(tmp_path / "project")
     found.root.mkdir()
     found.matrix.write_text(MATRIX, encoding="utf-8")
     (found.root / "README.md").write_text("# A blend\n", encoding="utf-8")
-    monkeypatch.setattr(pipeline, "SCHEMA", tmp_path / "matrix.schema.json")
     for row in parse(MATRIX).rows:
         locked = lock_of(row)
         texts = {"lock.json": locked.text(), **requirements(locked, plan(row, locked))}
@@ -280,10 +280,11 @@ class TestStreams:
         self, cuvee: Cuvee, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         edit_dockerfile(project, monkeypatch)
-        pipeline.SCHEMA.write_text("{}", encoding="utf-8")
+        page = "# A blend\n<!-- rows:begin -->\n<!-- rows:end -->\n"
+        (project.root / "README.md").write_text(page, encoding="utf-8")
         ended = cuvee("render", "--check")
         places = [line.partition(": ")[0] for line in ended.err.splitlines()]
-        assert places == ["images/red/Dockerfile", "matrix.schema.json"]
+        assert places == ["images/red/Dockerfile", "README.md"]
 
     def test_the_worst_of_several_kinds_of_trouble_gives_the_exit_code(
         self, cuvee: Cuvee, project: Project
@@ -659,3 +660,55 @@ class TestEngine:
             "DOCKER_HOST: no engine answers at unix:///gone.sock. "
             "Start that engine, or unset DOCKER_HOST to use one of this machine.\n"
         )
+
+
+class TestCheck:
+    def test_a_row_without_facts_is_told_with_what_to_run(self, cuvee: Cuvee) -> None:
+        ended = cuvee("check", "red")
+        assert ended.code == 2
+        assert "cuvee facts" in ended.err
+
+    @pytest.mark.parametrize("words", [("--gpu", "x"), ("--gpu", "8"), ("--driver", "new")])
+    def test_a_host_is_written_as_nvidia_smi_does(self, cuvee: Cuvee, words: tuple[str, str]) -> None:
+        ended = cuvee("check", *words)
+        assert ended.code == 2
+        assert "write it as nvidia-smi does" in ended.err
+
+    def test_every_verdict_is_json(self, cuvee: Cuvee) -> None:
+        ended = cuvee("-C", str(ROOT), "check", "--json", "asr-cu12", "cu121-no-cudnn8")
+        assert ended.code == 0
+        assert [one["outcome"] for one in json.loads(ended.out)] == ["holds", "fails"]
+
+    def test_what_does_not_fit_a_host_is_shown_once_and_ends_with_1(self, cuvee: Cuvee) -> None:
+        ended = cuvee("-C", str(ROOT), "check", "asr-cu12", "--driver", "450.80.02")
+        assert ended.code == 1
+        assert ended.out.count("driver version is insufficient") == 1
+        assert ended.err.splitlines() == [
+            "row asr-cu12: it will fail by 1 finding, the first is driver-too-old-or-absent. "
+            "See what helps beside each."
+        ]
+
+    def test_a_row_that_can_be_judged_is_shown_beside_one_that_cannot(
+        self, cuvee: Cuvee, tmp_path: Path
+    ) -> None:
+        copy = tmp_path / "copy"
+        for name in ("images", "facts"):
+            shutil.copytree(ROOT / name, copy / name)
+        shutil.copy(ROOT / "matrix.yaml", copy)
+        next((copy / "facts").glob("torch-*.json")).unlink()
+        ended = cuvee("-C", str(copy), "check", "asr-cu12", "cu121", "cu121-cudnn8")
+        assert ended.code == 2
+        assert "asr-cu12" in ended.out
+        assert "what its binaries say is not recorded" in ended.err
+
+
+class TestSurvey:
+    def test_a_survey_that_was_not_made_yet_is_told_with_its_command(self, cuvee: Cuvee) -> None:
+        ended = cuvee("survey", "--python", "3.12")
+        assert ended.code == 2
+        assert "was not made yet. Run `cuvee survey --base bookworm --python 3.12 --update`" in ended.err
+
+    def test_an_unknown_base_is_told_with_those_there_are(self, cuvee: Cuvee) -> None:
+        ended = cuvee("survey", "--base", "nosuch")
+        assert ended.code == 3
+        assert "Take one of bookworm" in ended.err

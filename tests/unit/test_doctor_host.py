@@ -82,6 +82,18 @@ def test_the_root_of_an_environment_stands_for_its_python(tmp_path: Path) -> Non
     assert shell.commands[0][0] == str(tmp_path / "bin" / "python")
 
 
+def test_a_relative_path_begins_at_the_working_folder_and_its_link_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to("/nowhere/python3")
+    monkeypatch.chdir(tmp_path)
+    shell = Recorder(said(HEALTHY), said(HEALTHY))
+    host.examine_python(Path("bin/python"), shell)
+    host.examine_python(Path(), shell)
+    assert [command[0] for command in shell.commands] == [str(tmp_path / "bin" / "python")] * 2
+
+
 def test_a_gpu_may_be_thought_where_there_is_none(tmp_path: Path) -> None:
     shell = Recorder(said(HEALTHY))
     host.examine_python(tmp_path / "python", shell, for_gpu=True)

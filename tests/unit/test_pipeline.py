@@ -364,9 +364,30 @@ class TestFacts:
 
         causes = {fault.cause for fault in error.value.faults}
         assert causes == {
-            "a lock names this wheel, and its facts are not recorded",
+            "a lock names this wheel, and its facts are not recorded, or not whole",
             "no lock names this wheel any more",
+            "the libraries it has are not recorded",
         }
+
+    def test_a_record_of_another_hash_is_not_the_wheels(self, project: Project) -> None:
+        project.facts.mkdir()
+        for file in pipeline._accounted(project):
+            (project.facts / f"{file}.json").write_text(f'{{"format": 1, "file": "{file}", "sha256": "00"}}')
+
+        with pytest.raises(CheckFailedError, match="not recorded, or not whole"):
+            pipeline.check_facts(project)
+
+    def test_records_that_the_survey_still_tells_of_are_kept_for_it(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = "surveyed-1.0-cp311-cp311-linux_x86_64.whl"
+        project.facts.mkdir()
+        (project.facts / f"{name}.json").write_text("{}")
+        monkeypatch.setattr("builder.survey.releases.named_in", lambda _: frozenset({name}))
+
+        pipeline.forget_facts(project)
+
+        assert (project.survey / "facts" / f"{name}.json").exists()
 
     def test_records_that_no_lock_names_are_deleted_and_bases_are_kept(self, project: Project) -> None:
         project.facts.mkdir()
@@ -404,3 +425,12 @@ class TestProof:
     def test_an_unknown_base_is_told_with_those_there_are(self, project: Project) -> None:
         with pytest.raises(NothingSelectedError, match="Take one of"):
             pipeline.base(project, "nosuch")
+
+
+class TestShared:
+    def test_what_the_tool_carries_is_written_in_its_own_project_alone(self, project: Project) -> None:
+        (project.root / "README.md").write_text("# Another\n", encoding="utf-8")
+
+        assert set(pipeline._shared(project)) == {project.root / "README.md"}
+        names = {path.name for path in pipeline._shared(Project(ROOT))}
+        assert names > {"README.md", "doctor.py", "matrix.schema.json", "check.schema.json"}

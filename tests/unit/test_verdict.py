@@ -16,11 +16,13 @@ from builder.lock import record
 from builder.lock.record import Package
 from builder.verdict import gpu, loading, mixing, packages, wheels
 from builder.verdict.expect import faults
+from builder.verdict.hosts import Host
 from builder.verdict.names import Account, Ask
-from builder.verdict.prove import Host, prove
+from builder.verdict.prove import cudas, prove
 from builder.verdict.record import Finding, Verdict
 from builder.verdict.schema import schema
 from builder.verdict.setting import Part, Setting, lay_out
+from builder.verdict.tables import data, toolkit_driver
 
 ROOT = Path(__file__).parents[2]
 SITE = PurePosixPath("/env/site-packages")
@@ -319,6 +321,26 @@ def fronts(*extra: tuple[Package, WheelFacts]) -> tuple[tuple[Package, WheelFact
     )
 
 
+def test_what_lacks_a_broken_file_is_an_echo_and_the_broken_file_the_cause() -> None:
+    broken = wheel("torch", binary("torch/lib/libtorch.so", needed=("libcublas.so.12",), rpath=("$ORIGIN",)))
+    echo = wheel("torchaudio", binary("torchaudio/lib/x.so", needed=("libtorch.so",)))
+
+    [finding] = found(setting(broken, echo))
+
+    assert finding.place.startswith("torch 1.0")
+    assert finding.message.startswith("libcublas.so.12: cannot open")
+
+
+def test_a_torchcodec_without_pythons_library_is_not_told_to_install_ffmpeg() -> None:
+    codec = wheel(
+        "torchcodec", binary("torchcodec/libtorchcodec_pybind_ops7.so", needed=("libpython3.12.so.1.0",))
+    )
+    cuda = wheel("torchcodec", binary("torchcodec/libtorchcodec_core7.so", needed=("libcudart.so.13",)))
+
+    assert "shared library" in only(setting(codec)).fix
+    assert "belongs to this torch" in only(setting(cuda)).fix
+
+
 def test_two_cudnn_9_that_would_meet_are_told_and_one_for_all_is_not() -> None:
     other = wheel(
         "nvidia-cudnn-cu12",
@@ -383,9 +405,12 @@ def test_a_range_has_both_ends() -> None:
     assert torch is not None
     assert engine is not None
     assert (torch.low, torch.high, torch.gaps) == (50, 90, ())
-    assert (engine.low, engine.high, engine.native_high, engine.jit_driver) == (53, None, 89, "550.54.14")
+    assert (engine.low, engine.high, engine.native_high, engine.jit_driver) == (60, None, 89, "550.54.14")
     assert 75 in engine.gaps
-    assert gpu.common([torch, engine]) == (53, 90)
+    assert gpu.common([torch, engine]) == (60, 90)
+    found = gpu.drivers([torch, engine], "525.60.13")
+    assert [one.gpu for one in found] == [60, 61, 86, 89, 90]
+    assert gpu.steps(found) == "525.60.13; from 9.0 (Hopper) on 550.54.14"
     assert gpu.gpu_range("nothing", ()) is None
     assert (gpu.named(86), gpu.named(None)) == ("8.6 (Ampere)", "any newer")
 
@@ -394,6 +419,45 @@ def limits(driver: str = "", number: int | None = None) -> list[str]:
     row = ROWS["asr-cu12"]
     lock = record.read(ROOT / "images" / row.id / record.FILE)
     return [one.signature for one in prove(row, lock, LIBRARY, Host(driver=driver, gpu=number)).findings]
+
+
+def test_the_newest_cuda_inside_decides_on_the_driver() -> None:
+    thirteen = setting(wheel("nvidia-cublas", binary("nvidia/cu13/lib/libcublas.so.13")))
+
+    assert list(cudas(thirteen)) == ["13"]
+
+
+def test_a_toolkit_that_the_table_lacks_gets_the_next_newer_ones_driver() -> None:
+    assert toolkit_driver("12.4") == "550.54.14"
+    assert toolkit_driver("12.7") == toolkit_driver("12.8")
+    assert toolkit_driver("99.0") == toolkit_driver("13.2")
+
+
+def test_each_toolkit_that_ptx_can_come_from_has_a_driver() -> None:
+    for cuda in data("ptx.yaml")["cuda_of_ptx"].values():
+        assert toolkit_driver(cuda)
+
+
+def test_a_gpu_that_is_asked_for_counts_among_the_versions() -> None:
+    row = ROWS["cu121"]
+    lock = record.read(ROOT / "images" / row.id / record.FILE)
+
+    signatures = {one.signature for one in prove(row, lock, LIBRARY, Host(gpu=120)).findings}
+
+    assert {"no-kernel-image", "cublas-int8-blackwell"} <= signatures
+
+
+def test_a_known_bad_row_that_fails_for_other_reasons_too_is_told() -> None:
+    bad = ROWS["cu121-no-cudnn8"]
+    assert bad.fails_with
+    said = bad.fails_with.message
+    meant = Finding(signature="a", outcome="fails", place="p", message=said, cause="c", fix="f")
+    other = Finding(signature="b", outcome="fails", place="p", message="m", cause="c", fix="f")
+    verdict = Verdict(row="x", lock="", binaries=0, names=(), driver="", findings=(meant, other))
+
+    [fault] = faults(bad, verdict)
+
+    assert fault.cause == "it fails for other reasons too: m"
 
 
 def test_a_host_is_judged_by_its_driver_and_gpu() -> None:
