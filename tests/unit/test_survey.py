@@ -16,6 +16,7 @@ from builder.survey.combination import Wheels, imports_torch, offering, prove, t
 from builder.survey.releases import Release, Releases
 from builder.survey.table import survey
 
+ROOT = Path(__file__).parents[2]
 BASE = BaseFacts(
     id="small",
     image="small",
@@ -295,3 +296,28 @@ def test_releases_that_differ_in_hashes_alone_are_one_failure(tmp_path: Path) ->
 
     assert page.count(stack) == 1
     assert f"`libctranslate2-….so: {stack}` (s): CTranslate2 4.5.0 to 4.7.0, 6 pairs" in page
+
+
+# What is committed
+
+
+SURVEYS = sorted((ROOT / "survey").glob("confirmed-*.json"))
+
+
+@pytest.mark.parametrize("path", SURVEYS, ids=lambda path: path.stem)
+def test_the_committed_sample_agrees_and_has_every_column_of_its_table(path: Path) -> None:
+    sample = json.loads(path.read_text(encoding="utf-8"))
+    results = json.loads(path.with_name(path.name.removeprefix("confirmed-")).read_text(encoding="utf-8"))
+    columns: dict[tuple[tuple[str, str], ...], set[str]] = {}
+    for version in dict.fromkeys(one["ctranslate2"] for one in results["results"]):
+        own = [one for one in results["results"] if one["ctranslate2"] == version]
+        columns.setdefault(tuple((one["status"], one.get("added", "")) for one in own), set()).add(version)
+    tried = {one["ctranslate2"] for one in sample["trials"]}
+
+    assert sample["counts"]["agree"] == sample["counts"]["of"] > 100
+    assert all(one["predicted"] == one["seen"] for one in sample["trials"])
+    assert [versions for versions in columns.values() if not versions & tried] == []
+
+
+def test_there_is_a_committed_sample() -> None:
+    assert SURVEYS
