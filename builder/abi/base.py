@@ -6,61 +6,12 @@ import io
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO
 
 from builder.abi.content import Content
-from builder.abi.elf import MAGIC, Elf, read_elf
-from builder.abi.facts import FORMAT, Binary
+from builder.abi.elf import MAGIC, read_elf
+from builder.abi.facts import BaseFacts, Binary
 from builder.abi.loader import DEBIAN_FOLDERS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BaseFacts:
-    """The libraries of a base; each record is itself alone, so that what is worked out of it can be kept.
-
-    Attributes:
-        id: The base's id in the matrix, with `+ffmpeg` where Debian's FFmpeg is laid on top.
-        image: What was read, for people.
-        binaries: The libraries, with absolute paths, sorted.
-        links: Symbolic links among the loader's folders, from absolute path to absolute path.
-    """
-
-    id: str
-    image: str
-    binaries: tuple[Binary, ...]
-    links: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def glibc(self) -> tuple[int, int]:
-        """The C library's version: the newest that it provides."""
-        libc = next((one for one in self.binaries if one.soname == "libc.so.6"), None)
-        versions = [name for name in (libc.provides if libc else ()) if name.startswith("GLIBC_2.")]
-        return max(((2, int(name.split(".")[1])) for name in versions), default=(0, 0))
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict."""
-        binaries = [binary.to_json() for binary in self.binaries]
-        return {
-            "format": FORMAT,
-            "id": self.id,
-            "image": self.image,
-            "binaries": binaries,
-            "links": self.links,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> BaseFacts:
-        """The record that `to_json` gave.
-
-        Raises:
-            ValueError: It is of another format.
-            KeyError: A field is missing.
-        """
-        if data.get("format") != FORMAT:
-            raise ValueError(f"its format is {data.get('format')!r}, this cuvee reads {FORMAT}")
-        binaries = tuple(Binary.from_json(one) for one in data["binaries"])
-        return cls(id=data["id"], image=data["image"], binaries=binaries, links=data["links"])
 
 
 def read_base(name: str, image: str, archive: IO[bytes]) -> BaseFacts:
@@ -121,20 +72,5 @@ def _binary(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Iterato
     file = tar.extractfile(member)
     data = file.read() if file else b""
     if data.startswith(MAGIC):
-        yield _facts(read_elf(Content(file=io.BytesIO(data), size=len(data)), path), path)
-
-
-def _facts(elf: Elf, path: str) -> Binary:
-    """Without what it opens: a base's libraries open what Debian's packages demand of each other."""
-    return Binary(
-        path=path,
-        machine=elf.machine,
-        soname=elf.soname,
-        needed=elf.needed,
-        rpath=elf.rpath,
-        runpath=elf.runpath,
-        requires=elf.requires,
-        provides=elf.provides,
-        executable_stack=elf.executable_stack,
-        interpreter=elf.interpreter,
-    )
+        # Without what it opens: a base's libraries open what Debian's packages demand of each other.
+        yield read_elf(Content(file=io.BytesIO(data), size=len(data)), path).binary(path)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from builder.abi.content import Content, Part, reading
+from builder.abi.facts import Binary
 
 MAGIC = b"\x7fELF"
 HEADER_SIZE = 64
@@ -77,6 +78,21 @@ class Elf:
     interpreter: str = ""
     constants: tuple[Part, ...] = ()
     gpu_code: tuple[Part, ...] = ()
+
+    def binary(self, path: str) -> Binary:
+        """What the loader reads of it, as the record of a file that lies at `path`."""
+        return Binary(
+            path=path,
+            machine=self.machine,
+            soname=self.soname,
+            needed=self.needed,
+            rpath=self.rpath,
+            runpath=self.runpath,
+            requires=self.requires,
+            provides=self.provides,
+            executable_stack=self.executable_stack,
+            interpreter=self.interpreter,
+        )
 
 
 def read_elf(content: Content, place: str) -> Elf:

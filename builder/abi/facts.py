@@ -1,6 +1,7 @@
 """Facts: what binaries say of themselves, before anything judges them.
 
-`Binary` is one ELF file, `WheelFacts` all of a wheel, `Summary` the little that a lock repeats of it.
+`Binary` is one ELF file, `WheelFacts` all of a wheel, `BaseFacts` the libraries of a base, `Summary` what a lock
+repeats of a wheel.
 """
 
 from __future__ import annotations
@@ -117,6 +118,54 @@ class WheelFacts:
         plain = {name: value for name, value in data.items() if name != "format"}
         binaries = tuple(Binary.from_json(one) for one in plain.pop("binaries", ()))
         return cls(**{**plain, "binaries": binaries, "gpu": tuple(plain.get("gpu", ()))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BaseFacts:
+    """The libraries of a base; each record is itself alone, so that what is worked out of it can be kept.
+
+    Attributes:
+        id: The base's id in the matrix, with `+ffmpeg` where Debian's FFmpeg is laid on top.
+        image: What was read, for people.
+        binaries: The libraries, with absolute paths, sorted.
+        links: Symbolic links among the loader's folders, from absolute path to absolute path.
+    """
+
+    id: str
+    image: str
+    binaries: tuple[Binary, ...]
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def glibc(self) -> tuple[int, int]:
+        """The C library's version: the newest that it provides."""
+        libc = next((one for one in self.binaries if one.soname == "libc.so.6"), None)
+        versions = [name for name in (libc.provides if libc else ()) if name.startswith("GLIBC_2.")]
+        return max(((2, int(name.split(".")[1])) for name in versions), default=(0, 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict."""
+        binaries = [binary.to_json() for binary in self.binaries]
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "image": self.image,
+            "binaries": binaries,
+            "links": self.links,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> BaseFacts:
+        """The record that `to_json` gave.
+
+        Raises:
+            ValueError: It is of another format.
+            KeyError: A field is missing.
+        """
+        if data.get("format") != FORMAT:
+            raise ValueError(f"its format is {data.get('format')!r}, this cuvee reads {FORMAT}")
+        binaries = tuple(Binary.from_json(one) for one in data["binaries"])
+        return cls(id=data["id"], image=data["image"], binaries=binaries, links=data["links"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

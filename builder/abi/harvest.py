@@ -7,7 +7,7 @@ opened at all.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import PurePosixPath
 
@@ -143,18 +143,9 @@ def _binary(content: Content, elf: Elf, path: str, place: str, name: WheelName) 
     if not elf.native:
         return Binary(path=installed(path), machine=elf.machine, unread="not 64 bits, little-endian")
     code = gpu_code(content, elf.gpu_code, place)
-    return Binary(
-        path=installed(path),
-        machine=elf.machine,
-        soname=elf.soname,
-        needed=elf.needed,
-        rpath=elf.rpath,
-        runpath=elf.runpath,
-        requires=elf.requires,
-        provides=elf.provides,
-        executable_stack=elf.executable_stack,
+    return replace(
+        elf.binary(installed(path)),
         opens=opened(content, elf, place, PurePosixPath(path).name, name.version, name.cuda),
         gpu=code.architectures,
         gpu_cuda=code.cuda,
-        interpreter=elf.interpreter,
     )

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.abi.base import BaseFacts
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import BaseFacts, WheelFacts
 from builder.errors import BadInputError, Fault
 
 

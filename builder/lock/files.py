@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
-from builder.lock.uv import Candidate, Resolved
+if TYPE_CHECKING:  # what asks uv also brings an HTTP client
+    from builder.lock.uv import Candidate, Resolved
 
 # Older names of manylinux, by the glibc they stand for (PEP 600).
 _LEGACY = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylinux1"}

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 
-from builder.abi.base import BaseFacts
-from builder.abi.facts import Binary, WheelFacts
+from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.loader import Failed, Process
 from builder.doctor.versions import holds
 from builder.lock.record import Package

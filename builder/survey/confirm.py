@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from builder.abi.base import BaseFacts
+from builder.abi.facts import BaseFacts
 from builder.abi.library import Library
 from builder.engines.docker import DockerEngine, copy_in
 from builder.errors import Fault

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from builder.abi.base import BaseFacts
+from builder.abi.facts import BaseFacts
 from builder.abi.library import Library
 from builder.errors import BadInputError, Fault
 from builder.lock.record import Package

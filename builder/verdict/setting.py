@@ -9,8 +9,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from builder.abi import ldconfig
-from builder.abi.base import BaseFacts
-from builder.abi.facts import Binary, WheelFacts
+from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library
 from builder.abi.loader import Process, World
 from builder.errors import BadInputError, Fault

@@ -11,8 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from builder.abi.base import BaseFacts
-from builder.abi.facts import Binary, WheelFacts
+from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.probe import rules
 from builder.probe.place import matches
 from builder.verdict.setting import DRIVER

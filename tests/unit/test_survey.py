@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.abi.base import BaseFacts
-from builder.abi.facts import Binary, WheelFacts
+from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library, text
 from builder.errors import BadInputError
 from builder.lock.record import Package

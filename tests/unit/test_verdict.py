@@ -8,8 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from builder import matrix
-from builder.abi.base import BaseFacts
-from builder.abi.facts import Binary, WheelFacts
+from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library, text
 from builder.errors import BadInputError
 from builder.lock import record
