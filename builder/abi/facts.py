@@ -1,7 +1,7 @@
 """Facts: what binaries say of themselves, before anything judges them.
 
-`Binary` is one ELF file, `WheelFacts` all of a wheel, `BaseFacts` the libraries of a base, `Summary` what a lock
-repeats of a wheel.
+`Binary` is one ELF file, `WheelFacts` all of a wheel, `BaseFacts` the libraries of a base, `Summary` what
+locks repeat of a wheel.
 """
 
 from __future__ import annotations
