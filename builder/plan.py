@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import Literal
 
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder.errors import BadInputError, Fault
+from builder.known import data
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 
@@ -171,7 +169,7 @@ def minimum_driver(cuda: str) -> str:
         BadInputError: `builder/data/cuda.yaml` does not know that major version.
     """
     major = cuda.split(".", maxsplit=1)[0]
-    drivers: dict[str, str] = _cuda_data()["minimum_driver"]
+    drivers: dict[str, str] = data("cuda.yaml")["minimum_driver"]
     if major not in drivers:
         raise BadInputError(
             Fault(
@@ -181,14 +179,6 @@ def minimum_driver(cuda: str) -> str:
             )
         )
     return drivers[major]
-
-
-@cache
-def _cuda_data() -> dict[str, dict[str, str]]:
-    data: dict[str, dict[str, str]] = yaml.safe_load(
-        files("builder").joinpath("data/cuda.yaml").read_text(encoding="utf-8")
-    )
-    return data
 
 
 def _layers(row: Row, lock: Lock, prefix: PurePosixPath) -> Iterator[Layer]:

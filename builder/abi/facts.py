@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 FORMAT = 1
+"""To be raised when records change, or when harvesting sees more or other things in the same wheel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,12 +20,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-
-import yaml
 
 from builder.abi.content import Content, Part, reading
 from builder.abi.elf import MAGIC as ELF_MAGIC
+from builder.known import data
 
 MAGIC = 0xBA55ED50
 CONTAINER = struct.Struct("<IHHQ")
@@ -193,8 +191,8 @@ def _lz4_length(block: bytes, length: int, at: int) -> tuple[int, int]:
 @cache
 def ptx_releases() -> dict[tuple[int, int], tuple[int, int]]:
     """The first CUDA release of each version of the PTX language."""
-    listed = yaml.safe_load(files("builder").joinpath("data/ptx.yaml").read_text(encoding="utf-8"))
-    return {_numbers(version): _numbers(release) for version, release in listed["cuda_of_ptx"].items()}
+    listed = data("ptx.yaml")["cuda_of_ptx"]
+    return {_numbers(version): _numbers(release) for version, release in listed.items()}
 
 
 def _numbers(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.abi.facts import BaseFacts, WheelFacts
+from builder.abi.facts import FORMAT, BaseFacts, WheelFacts
 from builder.errors import BadInputError, Fault
 
 
@@ -60,10 +60,13 @@ def base_file(name: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Where this machine keeps the facts that it has harvested, for all projects: beside the wheel store."""
+    """Where this machine keeps the facts that it has harvested, for all projects: beside the wheel store.
+
+    Facts of another format are never met there.
+    """
     chosen = os.environ.get("CUVEE_CACHE")
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(chosen) if chosen else caches / "cuvee") / "facts"
+    return (Path(chosen) if chosen else caches / "cuvee") / f"facts-{FORMAT}"
 
 
 def text(facts: WheelFacts | BaseFacts) -> str:

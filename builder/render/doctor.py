@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
+from builder.known import data
 
 PACKAGE = Path(__file__).parents[1]
 FILE = PACKAGE / "doctor" / "doctor.py"
@@ -224,13 +224,13 @@ def bundled(rows: Sequence[Mapping[str, Any]]) -> str:
     Raises:
         CannotBundleError: The modules cannot be made one file.
     """
-    cuda = _data("cuda.yaml")
+    cuda = data("cuda.yaml")
     knowledge = {
         "rows": tuple(dict(row) for row in rows),
-        "combinations": _data("combinations.yaml"),
+        "combinations": data("combinations.yaml"),
         "minimum_driver": cuda["minimum_driver"],
         "toolkit_driver": cuda["toolkit_driver"],
-        "cuda_of_ptx": _data("ptx.yaml")["cuda_of_ptx"],
+        "cuda_of_ptx": data("ptx.yaml")["cuda_of_ptx"],
     }
     literals = "\n\n".join(f"{name.upper()} = {_literal(value)}" for name, value in knowledge.items())
     arguments = ", ".join(name.upper() for name in (*knowledge, "child"))
@@ -461,10 +461,6 @@ def _submodule(imported: Imported) -> str:
 
 def _prefixed(module: str, name: str) -> str:
     return f"_{module}{name}" if name.startswith("_") else f"{module}_{name}"
-
-
-def _data(file: str) -> Any:
-    return yaml.safe_load((PACKAGE / "data" / file).read_text(encoding="utf-8"))
 
 
 def _literal(value: Any) -> str:

@@ -16,12 +16,12 @@ from typing import Literal, TypeAlias
 from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.loader import Failed, Process
 from builder.doctor.versions import holds
+from builder.known import data
 from builder.lock.record import Package
 from builder.verdict import loading, mixing
 from builder.verdict.names import Ask, optional
 from builder.verdict.record import Finding
 from builder.verdict.setting import Part, Setting, lay_out
-from builder.verdict.tables import data
 
 Status: TypeAlias = Literal["works", "first", "path", "added", "fails"]
 Wheels: TypeAlias = tuple[tuple[Package, WheelFacts], ...]

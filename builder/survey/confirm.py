@@ -18,6 +18,7 @@ from builder.abi.facts import BaseFacts
 from builder.abi.library import Library
 from builder.engines.docker import DockerEngine, copy_in
 from builder.errors import Fault
+from builder.known import data
 from builder.lock.record import Package
 from builder.probe.cudnn import wants_driver
 from builder.survey.combination import (
@@ -35,7 +36,7 @@ from builder.survey.releases import Release, Releases
 from builder.verdict.mixing import FRONT
 from builder.verdict.names import optional
 from builder.verdict.setting import DRIVER
-from builder.verdict.tables import data, first_use, stem
+from builder.verdict.tables import first_use, stem
 from builder.wheels.network import session
 from builder.wheels.store import WheelStore, default_folder, find
 

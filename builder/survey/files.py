@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from builder.abi.library import Library
 from builder.errors import CheckFailedError, Fault
+from builder.known import data
 from builder.matrix import Base
 from builder.project import Project, differing, write
 from builder.survey import releases as asked
 from builder.survey.table import Survey, survey
-from builder.verdict.tables import data
 
 if TYPE_CHECKING:
     from builder.engines.docker import DockerEngine

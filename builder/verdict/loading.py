@@ -19,9 +19,8 @@ def findings(setting: Setting, asks: Iterable[Ask]) -> tuple[Finding, ...]:
     """One finding for each kind of failure in each package; what is missed first gives it its message."""
     groups: dict[tuple[str, str], list[tuple[Ask, Opener]]] = {}
     for ask in _causes([ask for ask in asks if ask.lacks]):
-        if ask.failed:
-            opener = _opener(setting, ask)
-            groups.setdefault((opener.signature, setting.owners[ask.by].name), []).append((ask, opener))
+        opener = _opener(setting, ask)
+        groups.setdefault((opener.signature, setting.owners[ask.by].name), []).append((ask, opener))
     return tuple(_finding(setting, group) for group in groups.values())
 
 

@@ -55,17 +55,11 @@ def _used(setting: Setting, fronts: Sequence[str]) -> tuple[str, ...]:
 def _folders(files: Sequence[str]) -> dict[str, dict[str, None]]:
     """The folders that files behind a front come from, by major version."""
     found: dict[str, dict[str, None]] = {}
-    for path, folder, major in _behind(files):
-        del path
-        found.setdefault(major, {})[folder] = None
-    return found
-
-
-def _behind(files: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     for path in files:
         folder, _, name = path.rpartition("/")
         if match := BEHIND.fullmatch(name):
-            yield path, folder, match["major"]
+            found.setdefault(match["major"], {})[folder] = None
+    return found
 
 
 def _finding(setting: Setting, major: str, folders: Sequence[str], *, always: bool) -> Finding:

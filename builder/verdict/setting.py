@@ -16,9 +16,12 @@ from builder.errors import BadInputError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 from builder.plan import loader_folders, roots
+from builder.probe import rules
 
-DRIVER = frozenset({"libcuda.so.1", "libnvidia-ml.so.1", "libcuda.so", "libnvidia-ml.so"})
-"""What the host's driver brings into a container."""
+DRIVER = frozenset(
+    name for versioned in rules.DRIVER_LIBRARIES for name in (versioned, versioned.removesuffix(".1"))
+)
+"""What the host's driver brings into a container, with and without its version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +102,8 @@ def base_name(row: Row) -> str:
     return row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else "")
 
 
-def lay_out(
-    parts: Iterable[Part], base: BaseFacts, folders: Sequence[str], library_path: Sequence[str] = ()
-) -> Setting:
-    """Parts on a base, with `folders` in the loader's cache and `library_path` as LD_LIBRARY_PATH."""
+def lay_out(parts: Iterable[Part], base: BaseFacts, folders: Sequence[str]) -> Setting:
+    """Parts on a base, with `folders` in the loader's cache."""
     parts = tuple(parts)
     files: dict[str, Binary] = {binary.path: binary for binary in base.binaries}
     owners: dict[str, Package] = {}
@@ -117,7 +118,6 @@ def lay_out(
     world = World(
         files=files,
         links={**base.links, **_made_of(base), **ldconfig.made(inside, {}, folders, defaults=())},
-        library_path=tuple(library_path),
         cache={**_cache_of(base), **ldconfig.cache(inside, {}, folders, defaults=())},
         glibc=base.glibc,
         absent=DRIVER,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
-import yaml
+from builder.known import data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +33,6 @@ class Waiver:
     files: str
     names: tuple[str, ...]
     reason: str
-
-
-@cache
-def data(name: str) -> Any:
-    """The content of a file in `builder/data`."""
-    text = files("builder").joinpath(f"data/{name}").read_text(encoding="utf-8")
-    return yaml.load(text, Loader=_LOADER)  # noqa: S506 - both are safe loaders
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where there is one
 
 
 @cache

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from builder.errors import EngineOrNetworkError, Fault
+from builder.known import data
 from builder.wheels.network import session
 from builder.wheels.store import WheelStore, default_folder, find
 
@@ -42,7 +40,7 @@ def samples() -> Samples:
     Raises:
         EngineOrNetworkError: They cannot be downloaded, or the index has other files under their names.
     """
-    described = yaml.safe_load(files("builder").joinpath("data/samples.yaml").read_text(encoding="utf-8"))
+    described = data("samples.yaml")
     speech = _unpacked(described["speech"])
     return Samples(
         model=_unpacked(described["model"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.abi.base import read_base
-from builder.abi.facts import WheelFacts
+from builder.abi.facts import FORMAT, WheelFacts
 from builder.abi.gather import Wanted, gather
 from builder.abi.library import Library, cache_folder
 from builder.errors import BadInputError
@@ -78,7 +78,7 @@ def test_a_damaged_wheel_stops_the_gathering_with_its_name(tmp_path: Path) -> No
 
 
 def test_this_machines_records_lie_beside_the_store(tmp_path: Path) -> None:
-    assert cache_folder() == tmp_path / "facts"
+    assert cache_folder() == tmp_path / f"facts-{FORMAT}"
 
 
 # Bases

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -11,6 +12,7 @@ from builder import matrix
 from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library, text
 from builder.errors import BadInputError
+from builder.known import data
 from builder.lock import record
 from builder.lock.record import Package
 from builder.verdict import gpu, loading, mixing, packages, wheels
@@ -21,7 +23,7 @@ from builder.verdict.prove import cudas, prove
 from builder.verdict.record import Finding, Verdict
 from builder.verdict.schema import schema
 from builder.verdict.setting import Part, Setting, lay_out
-from builder.verdict.tables import data, toolkit_driver
+from builder.verdict.tables import toolkit_driver
 
 ROOT = Path(__file__).parents[2]
 SITE = PurePosixPath("/env/site-packages")
@@ -372,6 +374,18 @@ def test_a_torchaudio_of_another_torch_is_told() -> None:
 
     assert [one.signature for one in packages.findings(judged, "3.11")] == ["torch-extension-mismatch"]
     assert packages.findings(fine, "3.11") == ()
+
+
+def test_what_its_metadata_says_of_torch_counts_whatever_put_it_there() -> None:
+    one, facts = wheel("extension")
+    built = (one, replace(facts, torch="==2.4.0"))
+
+    [finding] = packages.findings(setting(wheel("torch", version="2.8.0"), built), "3.11")
+
+    assert finding.place == "extension 1.0 with torch 2.8.0"
+    assert "built for torch ==2.4.0" in finding.cause
+    assert packages.findings(setting(wheel("torch", version="2.4.0+cu121"), built), "3.11") == ()
+    assert packages.findings(setting(built), "3.11") == ()
 
 
 def test_a_wheel_for_another_python_or_a_newer_glibc_is_told() -> None:

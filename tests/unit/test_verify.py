@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
 
 from builder import pipeline
 from builder.engines.docker import Image
@@ -293,9 +292,7 @@ class TestSamples:
             "model": self.put(tmp_path, "box-1-py3-none-any.whl", MODEL, "box/model"),
             "speech": self.put(tmp_path, "talk-1-py3-none-any.whl", SPEECH, "talk/en"),
         }
-        (tmp_path / "data").mkdir()
-        (tmp_path / "data" / "samples.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
-        monkeypatch.setattr("builder.verify.samples.files", lambda _: tmp_path)
+        monkeypatch.setattr("builder.verify.samples.data", lambda _: described)
         return tmp_path / "cache" / "wheels"
 
     def put(self, root: Path, file: str, members: dict[str, str], folder: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pytest
 from builder.abi.loader import Cause
 from builder.explain.explaining import explain
 from builder.explain.signatures import load
+from builder.known import data
 from builder.verdict import tables
-from builder.verdict.tables import Opener, data
+from builder.verdict.tables import Opener
 
 VERDICT = Path(tables.__file__).parent
 
