@@ -11,7 +11,7 @@ PYTHON ?= python3
 CUVEE := .venv/bin/cuvee
 
 # `make build cu121`: what follows one of these words is its list of rows, not further targets.
-WITH_ROWS := list lock render build test clean bench
+WITH_ROWS := list lock render build test repro clean bench
 ifneq ($(filter $(firstword $(MAKECMDGOALS)),$(WITH_ROWS)),)
   ROWS := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
   ifneq ($(ROWS),)
@@ -20,7 +20,7 @@ ifneq ($(filter $(firstword $(MAKECMDGOALS)),$(WITH_ROWS)),)
   endif
 endif
 
-.PHONY: engine-tests help setup list lock render build test clean check format bench engine engine-stop requirements
+.PHONY: engine-tests help setup list lock render build test repro clean check format bench engine engine-stop requirements
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,18 +42,21 @@ lock: setup ## Resolve rows as of their day, and read new wheels' facts: make lo
 render: setup ## Write the Dockerfiles: make render [ROW]...
 	@$(CUVEE) render $(ROWS)
 
-build: named setup engine ## Lock if needed, render, build and prove: make build ROW...
+build: named setup ## Lock if needed, render, build and prove, with Docker or without: make build ROW...
 	@$(CUVEE) build $(ROWS)
 
 .PHONY: named
 named:
 	@test -n "$(ROWS)" || { echo "say which row: make build cu121 (make list shows them)" >&2; exit 3; }
 
-engine-tests: setup engine
+repro: named setup ## Build twice from scratch without Docker, and see that both are the recorded image
+	@$(CUVEE) repro $(ROWS)
+
+engine-tests: setup engine ## Tests against a private Docker engine, a registry, and tools that are not ours
 	@.venv/bin/pytest tests/engine
 
 ifneq ($(ROWS),)
-test: setup engine
+test: setup
 	@$(CUVEE) test $(ROWS)
 else
 test: setup ## The tests of the tool; with rows, the checks of their images: make test [ROW]...

@@ -22,6 +22,9 @@ from builder.errors import CheckFailedError, CuveeError, Fault
 from builder.explain.command import explain
 
 if TYPE_CHECKING:
+    from builder.engines.container import Engine
+    from builder.engines.direct.image import Compression
+    from builder.engines.docker import DockerEngine
     from builder.matrix import Row
     from builder.project import Project
     from builder.verdict.record import Verdict
@@ -69,6 +72,22 @@ def main() -> None:
 
 rows_argument = click.argument("rows", nargs=-1, metavar="[ROW]...")
 some_rows_argument = click.argument("rows", nargs=-1, required=True, metavar="ROW...")
+engine_option = click.option(
+    "--engine",
+    "wish",
+    type=click.Choice(["auto", "docker", "direct"]),
+    default="auto",
+    show_default=True,
+    envvar="CUVEE_ENGINE",
+    help="What makes the image: Docker, or cuvee itself without one; auto takes Docker where one answers.",
+)
+compression_option = click.option(
+    "--compression",
+    type=click.Choice(["passthrough", "zstd", "none"]),
+    default="passthrough",
+    show_default=True,
+    help="Of layers: the wheels' own, as recorded in the lock; zstd, which is smaller; or none.",
+)
 
 
 @click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,11 +134,25 @@ class Context:
 
         return pipeline.signatures(self.project)
 
-    def engine(self) -> Any:
+    def engine(self) -> DockerEngine:
         """The Docker engine to use."""
         from builder.engines.docker import connect
 
         return connect(self.project.engine)
+
+    def docker(self, wish: str) -> DockerEngine | None:
+        """The Docker engine that the user wishes for, or None where the direct engine does the work."""
+        from builder.engines.docker import reachable
+
+        if wish == "direct" or (wish == "auto" and reachable(self.project.engine) is None):
+            return None
+        return self.engine()
+
+    def either(self, wish: str) -> Engine:
+        """The engine to test and run with."""
+        from builder import pipeline
+
+        return self.docker(wish) or pipeline.direct_engine(self.project, say)
 
 
 @cli.command("list")
@@ -150,7 +183,9 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
     project = context.project
     if check:
-        _all(partial(pipeline.check_lock, project, row) for row in pipeline.rows(project, rows))
+        chosen = pipeline.rows(project, rows)
+        _all(partial(pipeline.check_lock, project, row) for row in chosen)
+        _all(partial(pipeline.check_image, project, row, say) for row in chosen)
         return
     for row in pipeline.rows(project, rows):
         locked = pipeline.lock(project, row, say, again=True)
@@ -301,12 +336,44 @@ def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
 
 @cli.command()
+@click.argument("bases", nargs=-1, metavar="[BASE]...")
+@click.option("--update", is_flag=True, help="Make them of what Debian has today, and write their locks.")
+@click.option("--with", "also", multiple=True, help="A package of Debian on top, such as ffmpeg.")
+@click.pass_obj
+def base(context: Context, bases: tuple[str, ...], update: bool, also: tuple[str, ...]) -> None:
+    """Make the bases that rows lie on, as their locks name them."""
+    from builder import pipeline
+
+    project = context.project
+    for name in bases or pipeline.base_names(project):
+        chosen = pipeline.base(project, name)
+        make = pipeline.update_base if update else pipeline.provide_base
+        say(f"{name}: {make(project, chosen, also, say)}")
+
+
+@cli.command()
 @some_rows_argument
 @click.option("--test/--no-test", default=True, help="Prove the image when it is built (the default).")
 @click.option("--gpus", is_flag=True, help="Prove it on the GPU too; fails where there is none.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@engine_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Put it into this folder as an OCI image layout; without an engine.",
+)
+@compression_option
 @click.pass_obj
-def build(context: Context, rows: tuple[str, ...], test: bool, gpus: bool, dry_run: bool) -> None:
+def build(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context,
+    rows: tuple[str, ...],
+    test: bool,
+    gpus: bool,
+    dry_run: bool,
+    wish: str,
+    output: Path | None,
+    compression: Compression,
+) -> None:
     """Lock if needed, render, build and prove the images of rows."""
     from rich.console import Console
 
@@ -319,27 +386,42 @@ def build(context: Context, rows: tuple[str, ...], test: bool, gpus: bool, dry_r
         for row in chosen:
             Console().print(tables.planned(pipeline.intended(project, row)))
         return
-    engine = context.engine()
+    engine = context.docker(_without_engine(wish, output, compression))
     evidence = []
     for row in chosen:
         pipeline.lock(project, row, say)
         pipeline.facts(project, row, say)
         pipeline.require_verdict(row, pipeline.prove(project, row))
         pipeline.render(project, row)
-        image = pipeline.build(project, row, engine, say, verbose=context.verbose)
-        say(f"{row.id}: built {image.tag}, {image.size / 1e9:.2f} GB, {image.layers} layers")
+        if engine:
+            image = pipeline.build(project, row, engine, say, verbose=context.verbose)
+            say(f"{row.id}: built {image.tag}, {image.size / 1e9:.2f} GB, {image.layers} layers")
+        else:
+            made = pipeline.assemble(project, row, say, output=output, compression=compression)
+            say(f"{row.id}: built {made.name}, {made.size / 1e9:.2f} GB to pull, {len(made.layers)} layers")
+            say(f"{row.id}: {made.digest}")
         if test:
-            evidence.append(pipeline.test(project, row, engine, say, gpus=gpus))
+            using = engine or pipeline.direct_engine(project, say)
+            evidence.append(pipeline.test(project, row, using, say, gpus=gpus))
     if test:
         Console().print(tables.built(evidence))
         _require_all_hold(evidence)
 
 
+def _without_engine(wish: str, output: Path | None, compression: str) -> str:
+    """The wish for an engine, which options that only the direct one has decide."""
+    only = "--output" if output else "--compression" if compression != "passthrough" else ""
+    if only and wish == "docker":
+        raise click.UsageError(f"{only} is of the direct engine: leave out --engine docker")
+    return "direct" if only else wish
+
+
 @cli.command()
 @rows_argument
 @click.option("--gpus", is_flag=True, help="Run the GPU checks too; they fail where there is no GPU.")
+@engine_option
 @click.pass_obj
-def test(context: Context, rows: tuple[str, ...], gpus: bool) -> None:
+def test(context: Context, rows: tuple[str, ...], gpus: bool, wish: str) -> None:
     """Prove the images of rows, and write the evidence."""
     from rich.console import Console
 
@@ -348,10 +430,82 @@ def test(context: Context, rows: tuple[str, ...], gpus: bool) -> None:
 
     project = context.project
     chosen = pipeline.rows(project, rows)
-    engine = context.engine()
+    engine = context.either(wish)
     evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]
     Console().print(tables.built(evidence))
     _require_all_hold(evidence)
+
+
+@cli.command()
+@some_rows_argument
+@click.option("--base", "anew", is_flag=True, help="Make the base twice as well (a minute, from Debian).")
+@click.pass_obj
+def repro(context: Context, rows: tuple[str, ...], anew: bool) -> None:
+    """Build rows twice from scratch without an engine, and see that both are the recorded image."""
+    from builder import pipeline
+
+    for row in pipeline.rows(context.project, rows):
+        digest = pipeline.repro(context.project, row, say, anew=anew)
+        click.echo(f"{row.id} {digest}")
+
+
+@cli.command()
+@some_rows_argument
+@click.pass_obj
+def load(context: Context, rows: tuple[str, ...]) -> None:
+    """Bring the images of rows into a Docker engine; only layers that it lacks travel."""
+    from builder import pipeline
+
+    project = context.project
+    chosen = pipeline.rows(project, rows)
+    engine = context.engine()
+    for row in chosen:
+        done = pipeline.load(project, row, engine, say)
+        sent = f"{done.sent} layers sent, {done.sent_bytes / 1e6:.0f} MB; {done.present} were there"
+        say(f"{row.id}: {sent}; {done.id}")
+
+
+@cli.command()
+@click.argument("row")
+@click.argument("reference", metavar="REGISTRY/NAME[:TAG]")
+@click.option("--mount-from", multiple=True, help="A repository of the same registry to take layers from.")
+@compression_option
+@click.pass_obj
+def push(
+    context: Context, row: str, reference: str, mount_from: tuple[str, ...], compression: Compression
+) -> None:
+    """Push the image of ROW to a registry, without an engine; only layers that it lacks travel."""
+    from builder import pipeline
+
+    [chosen] = pipeline.rows(context.project, [row])
+    done = pipeline.push(
+        context.project, chosen, reference, say, compression=compression, mount_from=mount_from
+    )
+    sent = f"{done.sent} blobs sent, {done.sent_bytes / 1e6:.0f} MB"
+    say(f"{row}: {sent}; {done.mounted} mounted, {done.present} were there")
+    click.echo(f"{done.reference.registry}/{done.reference.repository}@{done.digest}")
+
+
+@cli.command()
+@click.argument("one", metavar="A")
+@click.argument("other", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def diff(context: Context, one: str, other: str, as_json: bool) -> None:
+    """What a pull of image B costs who has image A, layer by layer, and why.
+
+    An image is a row, a lock.json, the folder of an OCI layout (FOLDER:TAG), or a place in a registry.
+    """
+    from rich.console import Console
+
+    from builder import pipeline
+    from builder.report import tables
+
+    found = pipeline.diff(context.project, one, other, say)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=1))
+    else:
+        Console().print(tables.difference(found))
 
 
 @cli.command()
@@ -366,30 +520,71 @@ def test(context: Context, rows: tuple[str, ...], gpus: bool) -> None:
 @click.option("--gpus", is_flag=True, help="Use the GPU; fails where there is none.")
 @click.option("--with", "tool", type=click.Choice(["faster-whisper", "whisperx"]), default="faster-whisper")
 @click.option("--language", help="What is spoken, such as en; detected when not given.")
+@engine_option
 @click.pass_obj
 def run(  # noqa: PLR0913, PLR0917 - a command's options
-    context: Context, row: str, audio: Path, model: Path, gpus: bool, tool: str, language: str | None
+    context: Context,
+    row: str,
+    audio: Path,
+    model: Path,
+    gpus: bool,
+    tool: str,
+    language: str | None,
+    wish: str,
 ) -> None:
     """Transcribe AUDIO in the image of ROW, offline, and print the text."""
     from builder import pipeline
     from builder.verify.transcribe import transcribe
 
     [chosen] = pipeline.rows(context.project, [row])
-    click.echo(transcribe(context.engine(), chosen, audio, model, gpus=gpus, tool=tool, language=language))
+    engine = context.either(wish)
+    click.echo(transcribe(engine, chosen, audio, model, gpus=gpus, tool=tool, language=language))
+
+
+def _bytes(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """`20` or `20GB` as bytes."""
+    if text is None:
+        return None
+    number, units = text.strip().upper().removesuffix("B"), {"M": 1e6, "G": 1e9, "T": 1e12}
+    factor = units.get(number[-1:], 1e9)
+    try:
+        return int(float(number.rstrip("MGT")) * factor)
+    except ValueError as error:
+        raise click.BadParameter("write it as 20GB or 500MB", param=option) from error
 
 
 @cli.command()
 @rows_argument
 @click.option("--cache", is_flag=True, help="Also delete BuildKit's cache, which other builds may use too.")
-@click.option("--store", is_flag=True, help="Also delete the wheels that locking and testing keep.")
+@click.option("--store", is_flag=True, help="Also delete all wheels and what was made of them.")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Delete what was not used for so long."
+)
+@click.option(
+    "--keep", callback=_bytes, metavar="SIZE", help="Delete what is least used beyond this size: 20GB."
+)
 @click.pass_obj
-def clean(context: Context, rows: tuple[str, ...], cache: bool, store: bool) -> None:
-    """Delete the images of rows, and what killed tests left behind."""
+def clean(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context,
+    rows: tuple[str, ...],
+    cache: bool,
+    store: bool,
+    older_than: float | None,
+    keep: int | None,
+) -> None:
+    """Delete the images of rows, what killed tests left behind, or what the store has too much of."""
     from builder import pipeline
-    from builder.engines.clean import clean as sweep
+    from builder.engines.clean import clean_engine, clean_store
 
     chosen = pipeline.rows(context.project, rows)
-    sweep(context.engine(), chosen, say, cache=cache, store=store)
+    bounded = older_than is not None or keep is not None
+    if store or bounded:
+        days = 0 if store else older_than
+        clean_store(say, older_than=days, keep=keep)
+    if rows or cache or not (store or bounded):
+        engine = context.docker("auto")
+        if engine:
+            clean_engine(engine, chosen, say, cache=cache)
 
 
 # What helps where something is broken already stands in modules of its own.

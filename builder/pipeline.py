@@ -1,19 +1,22 @@
 """The stages, in order: each takes what the one before it made, and nothing reaches back.
 
-    matrix.yaml ─▶ Row ─▶ Lock ─▶ Facts ─▶ Verdict ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence
-                rows    lock   facts    prove    plan   render   build    test
+    matrix.yaml ─▶ Row ─▶ Lock ─▶ Facts ─▶ Verdict ─▶ Plan ─▶ files ─▶ Image ─▶ Evidence ─▶ registry
+                rows    lock   facts    prove    plan   render   build    test            push
+                                                              assemble   load
 
 `rows`, `prove`, `plan` and `render` are pure but for reading and writing the project's files; `lock` and
-`facts` ask the package index; `build` and `test` use the Docker engine. What only some of them need is
-imported in them: `list` and `render` must not wait for an HTTP client and a Docker SDK.
+`facts` ask the package index; `build` uses the Docker engine, and `assemble` makes the same image without
+one, which `load` brings into an engine and `push` to a registry; `test` uses either. What only some of them
+need is imported in them: `list` and `render` must not wait for an HTTP client and a Docker SDK.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder import matrix
 from builder.errors import BadInputError, CheckFailedError, Fault, NothingSelectedError
@@ -26,8 +29,15 @@ from builder.project import Project, differing, write
 
 if TYPE_CHECKING:
     from builder.abi.library import Library
-    from builder.engines.docker import DockerEngine, Image
+    from builder.engines.container import Engine, Image
+    from builder.engines.direct.difference import Difference
+    from builder.engines.direct.engine import DirectEngine
+    from builder.engines.direct.image import Compression, OciImage
+    from builder.engines.direct.load import Loaded
+    from builder.engines.direct.rows import DirectRows
+    from builder.engines.docker import DockerEngine
     from builder.matrix import Base
+    from builder.publish.push import Pushed
     from builder.survey.files import SurveyFiles
     from builder.verdict.hosts import Host
     from builder.verdict.record import Verdict
@@ -64,6 +74,8 @@ def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
 
     say(f"{row.id}: resolving as of {row.as_of}")
     fresh = resolve(row, present)
+    if present and present.digest == fresh.digest:
+        fresh = replace(fresh, image=present.image)  # what it makes is the same too
     _write_all(project.image(row.id), _lock_files(row, fresh))
     return fresh
 
@@ -103,47 +115,16 @@ def check_facts(project: Project) -> None:
         CheckFailedError: It is not so.
         BadInputError: A wheel's record cannot be read.
     """
-    from builder.abi.library import complete
-    from builder.verdict.setting import base_name
+    from builder.report import facts as kept
 
-    library = project_library(project)
-    wanted = _accounted(project)
-    lacking = [file for file, sha256 in wanted.items() if not complete(library, file, sha256)]
-    stale = {path.name.removesuffix(".json") for path in project.facts.glob("*.whl.json")} - wanted.keys()
-    faults = [
-        Fault(place=f"facts/{name}.json", cause=cause, fix="Run `cuvee facts` and commit the result")
-        for names, cause in (
-            (lacking, "a lock names this wheel, and its facts are not recorded, or not whole"),
-            (stale, "no lock names this wheel any more"),
-        )
-        for name in sorted(names)
-    ]
-    for name in sorted({base_name(row) for row in rows(project, ())}):
-        try:
-            library.base(name)
-        except BadInputError as error:
-            faults += error.faults
-    if faults:
-        raise CheckFailedError(*faults)
+    kept.check(project, rows(project, ()), project_library(project))
 
 
 def forget_facts(project: Project) -> tuple[str, ...]:
-    """Delete the facts of wheels that no lock names any more; returns their files' names.
+    """Delete the facts of wheels that no lock names any more; returns their files' names."""
+    from builder.report import facts as kept
 
-    Those that the survey still tells of go to its own folder.
-    """
-    from builder.survey.releases import named_in
-
-    stale = {path.name for path in project.facts.glob("*.whl.json")}
-    stale -= {f"{file}.json" for file in _accounted(project)}
-    surveyed = named_in(project.survey)
-    for name in stale:
-        if name.removesuffix(".json") in surveyed:
-            (project.survey / "facts").mkdir(parents=True, exist_ok=True)
-            (project.facts / name).replace(project.survey / "facts" / name)
-        else:
-            (project.facts / name).unlink()
-    return tuple(sorted(stale))
+    return kept.forget(project, rows(project, ()))
 
 
 def base_facts(project: Project, base: Base, engine: DockerEngine, say: Say) -> None:
@@ -274,12 +255,155 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose
         room = buildkit.room_needed(intended, engine) / 1e9
         say(f"{row.id}: needs up to {room:.0f} GB of the engine's disk")
         buildkit.require_room(intended, engine)
-    on = base.provide(row.base, engine, say)
+    on = base.provide(row.base, engine, say, locks=project.bases)
     say(f"{row.id}: building on {on.origin}")
     return buildkit.build(intended, project.image(row.id), on, engine, say, verbose=verbose)
 
 
-def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool) -> Evidence:
+def direct(project: Project, say: Say) -> DirectRows:
+    """The rows of a project as the direct engine takes them."""
+    from builder.engines.direct.rows import DirectRows
+    from builder.engines.direct.store import default_store
+    from builder.shell import SYSTEM
+
+    return DirectRows(
+        project=project,
+        rows=rows(project, ()),
+        library=project_library(project),
+        store=default_store(),
+        shell=SYSTEM,
+        say=say,
+    )
+
+
+def direct_engine(project: Project, say: Say) -> DirectEngine:
+    """The engine that needs none: images of the project's rows, unpacked when they are tested or run."""
+    from builder.engines.direct.engine import DirectEngine
+
+    found = direct(project, say)
+    return DirectEngine(
+        find=lambda tag: found.known(rows(project, [tag.partition(":")[2]])[0]),
+        store=found.store,
+        tools=project.engine.home,
+        shell=found.shell,
+        say=say,
+    )
+
+
+def assemble(
+    project: Project,
+    row: Row,
+    say: Say,
+    *,
+    output: Path | None = None,
+    compression: Compression = "passthrough",
+) -> OciImage:
+    """Plan ─▶ image, without an engine: held against the lock's record of it, which is written if new.
+
+    Args:
+        project: Where the row's lock is.
+        row: The row.
+        say: Told what takes long.
+        output: An OCI image layout to put it into.
+        compression: How the layers are compressed there.
+    """
+    from builder.engines.direct import layout
+    from builder.engines.direct.compression import compressed
+
+    found = direct(project, say)
+    with found.built(row) as built:
+        image = compressed(built, compression, found.store)
+        if output:
+            count, size = layout.write(image, output)
+            say(f"{output}: {count} blobs written, {size / 1e6:.0f} MB")
+    return image
+
+
+def load(project: Project, row: Row, engine: DockerEngine, say: Say) -> Loaded:
+    """Image ─▶ engine: send it the layers that it lacks."""
+    from builder.engines.direct.load import load as load_into
+
+    with direct(project, say).known(row) as image:
+        return load_into(image, engine, say)
+
+
+def push(  # noqa: PLR0913 - what, where to, and how
+    project: Project,
+    row: Row,
+    reference: str,
+    say: Say,
+    *,
+    compression: Compression = "passthrough",
+    mount_from: Sequence[str] = (),
+) -> Pushed:
+    """Image ─▶ registry: send it the layers that it lacks; of the others not even the wheels are needed."""
+    from builder.engines.direct.compression import compressed
+    from builder.publish.push import push as push_to
+    from builder.publish.reference import Reference
+
+    target = Reference.parse(reference)
+    found = direct(project, say)
+    with found.known(row) as known:
+        image = compressed(known, compression, found.store)
+        return push_to(image, target, say=say, mount_from=mount_from, memory=found.store.state)
+
+
+def repro(project: Project, row: Row, say: Say, *, anew: bool) -> str:
+    """Plan ─▶ image, twice from scratch: see that both are one, and the recorded one; returns its digest.
+
+    Raises:
+        CheckFailedError: They differ; the first file that does is named.
+    """
+    from builder.engines.direct.repro import reproduce
+
+    return reproduce(direct(project, say), row, anew=anew).manifest
+
+
+def diff(project: Project, one: str, other: str, say: Say) -> Difference:
+    """Two images ─▶ what a pull of the other costs who has the one."""
+    from builder.engines.direct.difference import difference
+    from builder.report.images import described
+
+    return difference(described(project, one, say), described(project, other, say))
+
+
+def check_image(project: Project, row: Row, say: Say) -> None:
+    """See that the lock's record of the row's image, if there is one, is of its present recipe.
+
+    Raises:
+        CheckFailedError: It is of another one.
+    """
+    direct(project, say).check(row)
+
+
+def base_names(project: Project) -> tuple[str, ...]:
+    """The bases of the matrix."""
+    return tuple(one.id for one in matrix.load(project.matrix).bases)
+
+
+def provide_base(project: Project, base: Base, also: Sequence[str], say: Say) -> str:
+    """Base ─▶ its layer, which its lock names: from the store, or made; returns the layer's digest."""
+    from builder.engines.direct import base as bases
+    from builder.engines.direct.store import default_store
+    from builder.shell import SYSTEM
+
+    store = default_store()
+    with store.in_use():
+        return bases.provide(project.bases, base, also, store.root, SYSTEM, say).lock.digest
+
+
+def update_base(project: Project, base: Base, also: Sequence[str], say: Say) -> str:
+    """Base ─▶ its lock: make it of what Debian has today; returns its layer's digest."""
+    from builder.engines.direct import base as bases
+    from builder.engines.direct.store import default_store
+    from builder.shell import SYSTEM
+
+    store = default_store()
+    with store.in_use():
+        return bases.update(project.bases, base, also, store.root, SYSTEM, say).lock.digest
+
+
+def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
     from builder.verify.suite import prove
 
@@ -289,52 +413,13 @@ def test(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bo
     return found
 
 
-def _accounted(project: Project) -> dict[str, str]:
-    """The hashes of all locked wheels that have binaries, by file name."""
-    from builder.verdict.setting import to_account
-
-    locks = (project.image(row.id) / record.FILE for row in rows(project, ()))
-    return {one.file: one.sha256 for lock in locks if lock.is_file() for one in to_account(record.read(lock))}
-
-
 def _shared(project: Project) -> dict[Path, str]:
     """The README's tables; in the project that the tool itself is, also what it carries for others."""
-    from builder.render.readme import Told, readme
-    from builder.report import bench
-    from builder.report.state import listed
-    from builder.survey.table import counts
-    from builder.verify import evidence
+    from builder.report import shared
 
-    shown = listed(project, ())
-    found = {row.id: evidence.read(project.evidence(row.id)) for row in shown if row.proven}
     proven = list(_proven(project))
-    told = Told(
-        rows=shown,
-        evidence={row: proof for row, proof in found.items() if proof},
-        shown=shown[0].id,
-        verdicts=tuple(verdict for _, verdict in proven),
-        survey=counts(project.survey),
-        bench=bench.read(project.bench),
-    )
-    page = project.root / "README.md"
-    own = _carried(proven) if PACKAGE.parent == project.root.resolve() else {}
-    return {page: readme(page.read_text(encoding="utf-8"), told), **own}
-
-
-def _carried(proven: Sequence[tuple[Row, Verdict]]) -> dict[Path, str]:
-    """JSON Schemas, and the doctor with the rows that it may recommend."""
-    from builder.doctor import schema as doctors
-    from builder.explain import checking as explaining
-    from builder.render.doctor import FILE, bundled
-    from builder.verdict.schema import schema as verdict_schema
-
-    return {
-        PACKAGE / "matrix.schema.json": matrix.schema(),
-        PACKAGE / "check.schema.json": verdict_schema(),
-        PACKAGE / "explain.schema.json": explaining.schema(),
-        doctors.FILE: doctors.schema(),
-        FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),
-    }
+    own = shared.carried(proven, PACKAGE) if PACKAGE.parent == project.root.resolve() else {}
+    return {**shared.readme_page(project, [verdict for _, verdict in proven]), **own}
 
 
 def _proven(project: Project) -> Iterator[tuple[Row, Verdict]]:
@@ -343,22 +428,6 @@ def _proven(project: Project) -> Iterator[tuple[Row, Verdict]]:
         if row.status == "good":
             with suppress(BadInputError):
                 yield row, prove(project, row)
-
-
-def _to_recommend(row: Row, verdict: Verdict) -> dict[str, Any]:
-    """What the doctor knows of a row."""
-    return {
-        "id": row.id,
-        "summary": row.summary,
-        "status": row.status,
-        "cuda": row.cuda,
-        "driver": verdict.driver,
-        "low": verdict.low,
-        "high": verdict.high,
-        "torch": row.torch,
-        "ctranslate2": row.ctranslate2,
-        "python": row.python,
-    }
 
 
 def _present_lock(project: Project, row: Row) -> Lock | None:

@@ -38,6 +38,11 @@ class Project:
         return self.root / "evidence" / f"{row}.json"
 
     @property
+    def bases(self) -> Path:
+        """The locks of the bases, `bases/<id>.json`."""
+        return self.root / "bases"
+
+    @property
     def facts(self) -> Path:
         """What the binaries of locked wheels say, one file a wheel, `facts/<wheel>.json`."""
         return self.root / "facts"

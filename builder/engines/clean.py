@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 
+from builder.engines.direct.store import default_store, to_delete
 from builder.engines.docker import DockerEngine
 from builder.matrix import Row
 from builder.plan import image_tag
-from builder.wheels.store import default_folder
+
+DAY_S = 24 * 3600
 
 Say = Callable[[str], None]
 
 
-def clean(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: bool, store: bool) -> None:
-    """Delete the rows' images and left-over test containers; on demand BuildKit's cache and the wheels."""
+def clean_engine(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: bool) -> None:
+    """Delete the rows' images and left-over test containers; on demand BuildKit's cache."""
     if left := engine.remove_test_containers():
         say(f"{left} left-over test containers deleted")
     for row in rows:
@@ -24,6 +25,23 @@ def clean(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: bool, s
     engine.remove_replaced_images()
     if cache:
         say(f"BuildKit's cache: {engine.prune_cache() / 1e9:.1f} GB freed")
-    if store and default_folder().is_dir():
-        shutil.rmtree(default_folder())
-        say("the wheel store deleted")
+
+
+def clean_store(say: Say, *, older_than: float | None, keep: int | None) -> None:
+    """Bound the store by age and by size. It waits until no build uses the store.
+
+    Args:
+        say: Told what was freed.
+        older_than: Days without use after which something goes; 0 for all.
+        keep: The most bytes that stay; of what is young enough, the least recently used goes first.
+    """
+    store = default_store()
+    if not store.root.is_dir():
+        return
+    with store.alone():
+        items = tuple(store.items())
+        age = None if older_than is None else older_than * DAY_S
+        gone = to_delete(items, older_s=age, most=keep)
+        freed = store.delete(gone)
+    left = sum(item.size for item in items) - freed
+    say(f"store: {len(gone)} of {len(items)} entries deleted, {freed / 1e9:.2f} GB; {left / 1e9:.2f} GB left")

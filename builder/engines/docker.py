@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,22 @@ import docker
 import docker.errors
 import requests
 
+from builder.engines.container import Image
 from builder.engines.failure import explain
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "ROW_LABEL",
+    "TEST_LABEL",
+    "DockerContainer",
+    "DockerEngine",
+    "Image",
+    "connect",
+    "reachable",
+]
 
 TEST_LABEL = "cuvee.test"
 ROW_LABEL = "cuvee.row"
@@ -35,25 +47,6 @@ _LOCAL = "http+docker://localhost"  # what the SDK makes of a unix:// address
 _NO_BUILDX = re.compile(
     r"unknown flag: --progress|'buildx' is not a docker command|unknown command: docker buildx"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """An image in an engine.
-
-    Attributes:
-        tag: Its name, `cuvee:cu121`.
-        id: Its id, `sha256:…`.
-        size: Bytes on disk, base included.
-        layers: How many file system layers it has.
-        labels: Its labels.
-    """
-
-    tag: str
-    id: str
-    size: int
-    layers: int
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -73,6 +66,57 @@ def _answering() -> Iterator[None]:
         fix = "See whether it still runs (`docker info`), and try again"
         fault = Fault(place="Docker engine", cause="it does not answer any more", fix=fix)
         raise EngineOrNetworkError(fault) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerContainer:
+    """A container of an engine; see `builder.engines.container.Container`.
+
+    Attributes:
+        name: The name of its image.
+        labels: The labels of its image.
+        size: The bytes of its image on disk.
+        sdk: What the SDK knows it as.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    size: int
+    sdk: Any
+
+    @property
+    def id(self) -> str:
+        """What `docker exec` names it by."""
+        return str(self.sdk.id)
+
+    @_answering()
+    def run(
+        self, words: Sequence[str], *, user: str | None = None, env: Mapping[str, str] | None = None
+    ) -> Finished:
+        """See `Container.run`."""
+        code, (out, err) = self.sdk.exec_run(
+            list(words), user=user or "", environment=dict(env or {}), demux=True
+        )
+        return Finished(argv=tuple(words), code=code, out=_text(out), err=_text(err))
+
+    @_answering()
+    def copy_in(self, source: Path, folder: str) -> None:
+        """See `Container.copy_in`."""
+        with tempfile.TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w") as tar:
+                tar.add(source, arcname=source.name, filter=_public)
+            archive.seek(0)
+            self.sdk.put_archive(folder, archive)
+
+
+def _public(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.mode |= 0o755 if member.isdir() else 0o444
+    return member
+
+
+def _text(said: bytes | None) -> str:
+    return (said or b"").decode(errors="replace")
 
 
 class DockerEngine:
@@ -95,6 +139,11 @@ class DockerEngine:
         self.environment = dict(environment)
         self.build_network = build_network
         self.shell = shell
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """What speaks with it."""
+        return self._client
 
     def close(self) -> None:
         """Give its connections back."""
@@ -182,6 +231,11 @@ class DockerEngine:
         filters = {"dangling": True, "label": ROW_LABEL}
         return int(self._client.images.prune(filters=filters)["SpaceReclaimed"] or 0)
 
+    def suite_arguments(self, tag: str) -> list[str]:
+        """None: `tests/images` connects as we did, and finds the image by its row."""
+        del tag
+        return []
+
     @_answering()
     def test_containers(self) -> tuple[Any, ...]:
         """The containers of tests, running or left behind by tests that were killed."""
@@ -220,7 +274,7 @@ class DockerEngine:
     @contextmanager
     def container(
         self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[DockerContainer]:
         """A running container without a network, which ends itself after six hours at the latest.
 
         Args:
@@ -228,7 +282,7 @@ class DockerEngine:
             gpus: Whether it sees the host's GPUs.
             binds: Folders or files of the engine's host, and where they appear, read-only.
         """
-        self.image(tag)
+        image = self.image(tag)
         wanted = [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
         try:
             container = self._client.containers.run(
@@ -249,25 +303,10 @@ class DockerEngine:
                 _not_started(tag, str(error.explanation or error), gpus=gpus)
             ) from error
         try:
-            yield container
+            yield DockerContainer(name=tag, labels=image.labels, size=image.size, sdk=container)
         finally:
             with suppress(docker.errors.NotFound, docker.errors.APIError):
                 container.remove(force=True)
-
-
-def copy_in(container: Any, source: Path, folder: str) -> None:
-    """Copy a file or a folder of ours into a folder of a container, readable by everybody."""
-
-    def public(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
-        member.mode |= 0o755 if member.isdir() else 0o444
-        return member
-
-    with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            tar.add(source, arcname=source.name, filter=public)
-        archive.seek(0)
-        container.put_archive(folder, archive)
 
 
 def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:

@@ -11,6 +11,7 @@ from typing import Any
 
 from builder.abi.facts import Summary
 from builder.errors import BadInputError, Fault
+from builder.lock.image import ImageRecord
 
 FORMAT = 1
 FILE = "lock.json"
@@ -72,6 +73,8 @@ class Lock:
         environments: One, named `main`, unless the row is isolated.
         overlays: Libraries laid beside the environments.
         tools: What builds source archives and installs wheels; never in the image.
+        image: What the direct engine makes of it, or None where that was never recorded. It follows from the
+            rest, so the digest leaves it out.
     """
 
     row: str
@@ -82,6 +85,7 @@ class Lock:
     environments: tuple[Environment, ...]
     overlays: tuple[Environment, ...]
     tools: tuple[Package, ...]
+    image: ImageRecord | None = None
 
     @property
     def main(self) -> Environment:
@@ -101,7 +105,8 @@ class Lock:
 
     def text(self) -> str:
         """The text of `lock.json`."""
-        return json.dumps(_to_json(self), indent=1) + "\n"
+        image = {"image": self.image.to_json()} if self.image else {}
+        return json.dumps({**_to_json(self), **image}, indent=1) + "\n"
 
 
 def read(path: Path) -> Lock:
@@ -170,6 +175,7 @@ def _from_json(data: dict[str, Any]) -> Lock:
         environments=_environments_from_json(data["environments"]),
         overlays=_environments_from_json(data["overlays"]),
         tools=_packages_from_json(data["tools"]),
+        image=ImageRecord.from_json(data["image"]) if "image" in data else None,
     )
 
 

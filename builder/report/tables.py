@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from rich import box
 from rich.table import Table
 
+from builder.engines.direct.difference import Difference
 from builder.plan import Plan
 from builder.verify.evidence import Evidence
 
@@ -67,6 +68,23 @@ def planned(plan: Plan) -> Table:
     table.add_row(
         "all", str(sum(len(layer.packages) for layer in plan.layers)), f"{plan.download / 1e6:.1f}", ""
     )
+    return table
+
+
+def difference(found: Difference) -> Table:
+    """What a pull costs: the layers that are fetched, why, and what is there already."""
+    title = f"pulling {found.other} to where {found.one} is"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False, title_justify="left")
+    table.add_column("layer")
+    table.add_column("MB to pull", justify="right")
+    table.add_column("why", overflow="fold")
+    for layer in found.pulled:
+        table.add_row(layer.title, f"{layer.size / 1e6:.1f}", layer.why)
+    table.add_section()
+    table.add_row("all", f"{found.pulled_bytes / 1e6:.1f}", "they are one image" if found.same else "")
+    table.add_row(f"{found.shared} layers are there", f"({found.shared_bytes / 1e6:.1f})", "")
+    if found.gone:
+        table.add_row("no longer needed", "", ", ".join(found.gone))
     return table
 
 

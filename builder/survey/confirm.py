@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from builder.abi.facts import BaseFacts
 from builder.abi.library import Library
-from builder.engines.docker import DockerEngine, copy_in
+from builder.engines.docker import DockerEngine
 from builder.errors import Fault
 from builder.known import data
 from builder.lock.record import Package
@@ -126,12 +126,10 @@ def seen(trial: Trial, image: str, engine: DockerEngine, binds: Mapping[Path, st
     wanted = {"load": trial.loads, "open": _opened(trial), "front": next(_fronts(trial), "")}
     lines = "".join(f"{folder}\\n" for folder in trial.folders)
     with engine.container(image, binds=binds) as container:
-        copy_in(container, PROBE, "/opt")
-        container.exec_run(["sh", "-c", f"printf '{lines}' > /etc/ld.so.conf.d/00-survey.conf && ldconfig"])
-        code, (out, err) = container.exec_run(
-            ["python3", "-I", "/opt/probe", "child", "survey", json.dumps(wanted)], demux=True
-        )
-    return read(code, (out or b"").decode(), (err or b"").decode(errors="replace"))
+        container.copy_in(PROBE, "/opt")
+        container.run(["sh", "-c", f"printf '{lines}' > /etc/ld.so.conf.d/00-survey.conf && ldconfig"])
+        done = container.run(["python3", "-I", "/opt/probe", "child", "survey", json.dumps(wanted)])
+    return read(done.code, done.out, done.err)
 
 
 def read(code: int, out: str, err: str) -> Behaviour:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from builder.engines.docker import DockerEngine, Image
+from builder.engines.container import Engine
 from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
 from builder.lock.record import Lock
 from builder.matrix import Row
@@ -23,7 +23,7 @@ _PYTEST_RAN = (0, 1)  # all passed, or some failed; anything else means that it 
 
 
 def prove(  # noqa: PLR0913 - what is proven, where, and how loudly
-    project: Project, row: Row, lock: Lock, engine: DockerEngine, say: Say, *, gpus: bool = False
+    project: Project, row: Row, lock: Lock, engine: Engine, say: Say, *, gpus: bool = False
 ) -> Evidence:
     """Run every check on the row's image.
 
@@ -39,8 +39,9 @@ def prove(  # noqa: PLR0913 - what is proven, where, and how loudly
         CheckFailedError: The image was built from another lock.
         EngineOrNetworkError: There is no such image, or the suite itself does not run.
     """
-    image = _image_of_lock(row, lock, engine)
+    _require_lock(row, lock, engine)
     report = _run_suite(project, row, engine, say, gpus=gpus)
+    image = engine.image(image_tag(row.id))
     return Evidence(
         row=row.id,
         status=row.status,
@@ -55,7 +56,7 @@ def prove(  # noqa: PLR0913 - what is proven, where, and how loudly
     )
 
 
-def _image_of_lock(row: Row, lock: Lock, engine: DockerEngine) -> Image:
+def _require_lock(row: Row, lock: Lock, engine: Engine) -> None:
     image = engine.image(image_tag(row.id))
     if image.labels.get("cuvee.lock") != lock.digest:
         raise CheckFailedError(
@@ -65,14 +66,14 @@ def _image_of_lock(row: Row, lock: Lock, engine: DockerEngine) -> Image:
                 fix=f"Run `cuvee build {row.id}`",
             )
         )
-    return image
 
 
-def _run_suite(project: Project, row: Row, engine: DockerEngine, say: Say, *, gpus: bool) -> dict[str, Any]:
+def _run_suite(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="cuvee-test-") as scratch:
         report = Path(scratch) / "report.json"
         done = engine.shell.run(
             [sys.executable, "-m", "pytest", "tests/images", f"--row={row.id}", f"--report={report}"]
+            + engine.suite_arguments(image_tag(row.id))
             + (["--gpus"] if gpus else []),
             cwd=project.root,
             on_line=say,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from builder.engines.docker import DockerEngine, copy_in
+from builder.engines.container import Engine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.matrix import Row
 from builder.plan import HOME, image_tag
@@ -15,7 +15,7 @@ PROBE = Path(__file__).parents[1] / "probe"
 
 
 def transcribe(  # noqa: PLR0913 - what, with what, and where
-    engine: DockerEngine,
+    engine: Engine,
     row: Row,
     audio: Path,
     model: Path,
@@ -44,30 +44,29 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     words += ["--with", tool, *(["--language", language] if language else [])]
     words += ["--device", "cuda" if gpus else "cpu"]
     with engine.container(image_tag(row.id), gpus=gpus, binds=binds) as container:
-        copy_in(container, PROBE, "/tmp")  # noqa: S108 - inside the container
-        done = container.exec_run(words, demux=True)
-    said, complained = done.output
-    answer = _answer(said)
+        container.copy_in(PROBE, "/tmp")  # noqa: S108 - inside the container
+        done = container.run(words)
+    answer = _answer(done.out)
     if answer.get("outcome") != "passed":
         raise EngineOrNetworkError(
             Fault(
                 place=image_tag(row.id),
-                cause=f"the transcription failed: {answer.get('reason') or _last_words(complained)}",
+                cause=f"the transcription failed: {answer.get('reason') or _last_words(done.err)}",
                 fix=f"Run `cuvee test {row.id}` to see whether the image is sound",
             )
         )
     return "\n".join(answer["texts"])
 
 
-def _answer(output: bytes | None) -> dict[str, Any]:
+def _answer(output: str) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.loads(output or b"{}")
+        answer: dict[str, Any] = json.loads(output or "{}")
     except ValueError:
-        return {"reason": (output or b"").decode(errors="replace")}
+        return {"reason": output}
     return answer
 
 
-def _last_words(output: bytes | None) -> str:
+def _last_words(output: str) -> str:
     """What a process said before it was aborted: cuDNN's complaint takes two lines."""
-    lines = [line for line in (output or b"").decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip()]
     return "; ".join(lines[-2:]) or "it said nothing"

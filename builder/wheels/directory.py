@@ -53,6 +53,7 @@ class Member:
         end: Where the next one begins.
         method: How it is compressed, as a zip file numbers it.
         crc: The checksum of its content.
+        mode: Its permission bits; 0 where the wheel says none.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Member:
     end: int
     method: int
     crc: int
+    mode: int = 0
 
 
 def directory(wheel: str, file: BinaryIO) -> tuple[Member, ...]:
@@ -120,6 +122,7 @@ def _member(info: zipfile.ZipInfo, end: int) -> Member:
         end=end,
         method=info.compress_type,
         crc=info.CRC,
+        mode=stat.S_IMODE(info.external_attr >> 16),
     )
 
 

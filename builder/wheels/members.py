@@ -67,6 +67,34 @@ class Archive:
         with damage_reported(self.place(member)):
             yield from _checked(member, _inflated(member, self._compressed(member)))
 
+    def compressed(self, member: Member) -> Iterator[memoryview]:
+        """The bytes of a member as they stand in the wheel, piece by piece; its content is not looked at.
+
+        Raises:
+            BadInputError: It is damaged, or not where the directory says.
+            EngineOrNetworkError: The server did not give it.
+        """
+        with damage_reported(self.place(member)):
+            yield from self._compressed(member)
+
+    def both(self, member: Member) -> Iterator[tuple[memoryview, bytes]]:
+        """Each piece of a member as it stands in the wheel, with what it inflates to; checked as by `pieces`.
+
+        Raises:
+            BadInputError: As `pieces`.
+            EngineOrNetworkError: The server did not give it.
+        """
+        with damage_reported(self.place(member)):
+            seen: list[memoryview] = []
+
+            def noted() -> Iterator[memoryview]:
+                for chunk in self._compressed(member):
+                    seen.append(chunk)
+                    yield chunk
+
+            for piece in _checked(member, _inflated(member, noted())):
+                yield seen.pop() if seen else memoryview(b""), piece
+
     def read(self, member: Member, most: int) -> bytes:
         """The whole content of a member that must not have more than `most` bytes.
 
@@ -160,9 +188,13 @@ def _inflated(member: Member, chunks: Iterable[memoryview]) -> Iterator[bytes]:
         raise ValueError(f"it is compressed by method {member.method}, which wheels do not use")
     stream = isal_zlib.decompressobj(wbits=-15)
     for chunk in chunks:
+        if stream.eof:
+            raise ValueError("it goes on behind the end of its content")
         yield stream.decompress(chunk)
     if not stream.eof:
         raise ValueError("it ends in the middle of its content")
+    if stream.unused_data:
+        raise ValueError("it goes on behind the end of its content")
 
 
 def _checked(member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -10,32 +10,41 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+from testinfra.backend.base import BaseBackend, CommandResult
+from testinfra.host import Host
 
 from builder import matrix
 from builder.abi.library import Library
-from builder.engines.docker import DockerEngine, connect, copy_in
+from builder.engines.container import Container
+from builder.engines.direct import sandbox, unpacked
+from builder.engines.docker import DockerContainer, connect
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import HOME, image_tag, overlay_folder
 from builder.project import Project, find
+from builder.shell import SYSTEM
 from builder.verdict.setting import Setting, of_row
 from builder.verify.samples import Samples, samples
 
 PROBE = Path(__file__).parents[2] / "builder" / "probe"
 NOBODY = "65534:65534"
 PYTHON = f"{HOME}/main/bin/python"
+ENGINES = ("docker", "direct")
 PATH = f"{HOME}/main/bin:/usr/bin:/bin"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--row", required=True, help="the row whose image is checked")
+    parser.addoption("--engine", choices=ENGINES, default="docker", help="what has the image")
+    parser.addoption("--image", type=Path, help="with --engine=direct: the file that tells of the image")
     parser.addoption("--gpus", action="store_true", help="run the GPU checks; without a GPU they fail")
     parser.addoption("--report", type=Path, help="where to write the outcomes, as JSON")
 
@@ -70,6 +79,8 @@ def _reason(report: pytest.TestReport) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "known_bad: what must hold of rows that are known to fail")
     config.addinivalue_line("markers", "any_row: what must hold of good and known-bad rows alike")
+    if (config.getoption("--engine") == "direct") != bool(config.getoption("--image")):
+        raise pytest.UsageError("--engine=direct and --image=FILE go together")
     config.pluginmanager.register(Report(config.getoption("--report")), "cuvee-report")
 
 
@@ -146,14 +157,6 @@ def setting(project: Project, row: Row, lock: Lock) -> Setting:
 
 
 @pytest.fixture(scope="session")
-def engine(project: Project) -> Iterator[DockerEngine]:
-    found = connect(project.engine)
-    os.environ.update(found.environment)  # testinfra starts the docker client by itself
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="session")
 def speech() -> Samples:
     return samples()
 
@@ -163,23 +166,74 @@ def gpus(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--gpus"))
 
 
-@pytest.fixture(scope="session")
-def container(engine: DockerEngine, row: Row, gpus: bool) -> Iterator[Any]:
-    with engine.container(image_tag(row.id), gpus=gpus) as running:
-        copy_in(running, PROBE, "/tmp")
+@contextmanager
+def in_docker(project: Project, row: Row, *, gpus: bool) -> Iterator[Container]:
+    engine = connect(project.engine)
+    os.environ.update(engine.environment)  # testinfra starts the docker client by itself
+    try:
+        with engine.container(image_tag(row.id), gpus=gpus) as running:
+            yield running
+    finally:
+        engine.close()
+
+
+@contextmanager
+def in_a_sandbox(project: Project, image: Path, *, gpus: bool) -> Iterator[Container]:
+    told = unpacked.from_json(image.read_text(encoding="utf-8"))
+    with sandbox.container(
+        told.root,
+        name=told.name,
+        labels=told.labels,
+        size=told.size,
+        environment=dict(told.environment),
+        runtime=sandbox.find_runtime(SYSTEM, project.engine.home),
+        gpus=gpus,
+    ) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def host(container: Any) -> Any:
-    """The container, as a user without rights."""
-    return testinfra.get_host(f"docker://{NOBODY}@{container.id}")
+def container(request: pytest.FixtureRequest, project: Project, row: Row, gpus: bool) -> Iterator[Container]:
+    image: Path | None = request.config.getoption("--image")
+    made = in_a_sandbox(project, image, gpus=gpus) if image else in_docker(project, row, gpus=gpus)
+    with made as running:
+        running.copy_in(PROBE, "/tmp")
+        yield running
+
+
+class Backend(BaseBackend):  # type: ignore[misc]  # testinfra ships no types
+    """Runs testinfra's commands in any container."""
+
+    NAME = "cuvee"
+
+    def __init__(self, container: Container, user: str | None) -> None:
+        super().__init__(container.name)
+        self.container = container
+        self.user = user
+
+    def run(self, command: str, *args: str, **_: Any) -> CommandResult:
+        text = self.get_command(command, *args)
+        done = self.container.run(["/bin/sh", "-c", text], user=self.user)
+        return self.result(done.code, self.encode(text), done.out.encode(), done.err.encode())
+
+
+def seen_by(container: Container, user: str | None) -> Any:
+    """A container as testinfra sees it: for Docker, with testinfra's own means."""
+    if isinstance(container, DockerContainer):
+        return testinfra.get_host(f"docker://{user}@{container.id}" if user else f"docker://{container.id}")
+    return Host(Backend(container, user))
 
 
 @pytest.fixture(scope="session")
-def root(container: Any) -> Any:
+def host(container: Container) -> Any:
+    """The container, as a user without rights."""
+    return seen_by(container, NOBODY)
+
+
+@pytest.fixture(scope="session")
+def root(container: Container) -> Any:
     """The container, as root."""
-    return testinfra.get_host(f"docker://{container.id}")
+    return seen_by(container, None)
 
 
 @pytest.fixture(scope="session")

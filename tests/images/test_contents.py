@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.engines.docker import copy_in
+from builder.engines.container import Container
 from builder.lock.record import Lock
 from builder.matrix import Row
 
@@ -17,16 +17,16 @@ SMALL = 2.0e9  # bytes on disk
 EXPECTED = "/tmp/expected.json"
 
 
-def expect(container: Any, folder: Path, expectation: dict[str, Any]) -> str:
+def expect(container: Container, folder: Path, expectation: dict[str, Any]) -> str:
     file = folder / "expected.json"
     file.write_text(json.dumps(expectation), encoding="utf-8")
-    copy_in(container, file, "/tmp")
+    container.copy_in(file, "/tmp")
     return EXPECTED
 
 
 @pytest.mark.any_row
 def test_the_versions_inside_are_the_locks(
-    probe: Any, container: Any, expectation: dict[str, Any], tmp_path: Path
+    probe: Any, container: Container, expectation: dict[str, Any], tmp_path: Path
 ) -> None:
     found = probe.check("versions", "--expect", expect(container, tmp_path, expectation))
     assert found["outcome"] == "passed", found["reason"]
@@ -34,7 +34,7 @@ def test_the_versions_inside_are_the_locks(
 
 @pytest.mark.any_row
 def test_another_version_and_a_missing_package_are_reported(
-    probe: Any, container: Any, expectation: dict[str, Any], tmp_path: Path
+    probe: Any, container: Container, expectation: dict[str, Any], tmp_path: Path
 ) -> None:
     altered = copy.deepcopy(expectation)
     altered["environments"]["main"]["packages"] |= {"ctranslate2": "0.0.1", "no-such-package": "1"}
@@ -52,8 +52,8 @@ def test_the_base_is_what_the_row_says(probe: Any, row: Row) -> None:
 
 
 @pytest.mark.any_row
-def test_the_labels_tell_what_is_inside(container: Any, row: Row, lock: Lock) -> None:
-    labels = container.image.labels
+def test_the_labels_tell_what_is_inside(container: Container, row: Row, lock: Lock) -> None:
+    labels = container.labels
     assert labels["cuvee.row"] == row.id
     assert labels["cuvee.lock"] == lock.digest
     assert labels["cuvee.cuda"] == row.cuda
@@ -73,10 +73,10 @@ def test_nothing_of_the_building_host_is_left(root: Any) -> None:
     assert root.check_output("ls -A /run/requirements.txt 2>/dev/null || true") == ""
 
 
-def test_an_image_without_torch_is_small(container: Any, row: Row) -> None:
+def test_an_image_without_torch_is_small(container: Container, row: Row) -> None:
     if row.torch:
         pytest.skip("the row has torch")
-    assert container.image.attrs["Size"] < SMALL
+    assert container.size < SMALL
 
 
 def test_ffmpeg_is_there_as_the_row_says(host: Any, row: Row) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.engines.docker import copy_in
+from builder.engines.container import Container
 from builder.matrix import Row
 from builder.plan import HOME
 
@@ -17,8 +17,8 @@ SERIOUS = {"broken", "will-fail"}
 
 
 @pytest.mark.any_row
-def test_the_doctor_finds_what_the_row_says(container: Any, host: Any, row: Row) -> None:
-    copy_in(container, DOCTOR, "/tmp")
+def test_the_doctor_finds_what_the_row_says(container: Container, host: Any, row: Row) -> None:
+    container.copy_in(DOCTOR, "/tmp")
     done = host.run(f"env -i PATH=/usr/bin:/bin {HOME}/main/bin/python -I /tmp/doctor.py --json --for-gpu")
     assert done.stdout, done.stderr
     serious = [one for one in json.loads(done.stdout)["findings"] if one["severity"] in SERIOUS]

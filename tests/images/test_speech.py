@@ -9,7 +9,7 @@ from typing import Any
 import jiwer
 import pytest
 
-from builder.engines.docker import copy_in
+from builder.engines.container import Container
 from builder.lock.record import Lock
 from builder.verify.samples import Samples
 
@@ -31,10 +31,10 @@ def word_error_rate(spoken: Sequence[str], heard: Sequence[str]) -> float:
 
 
 @pytest.fixture(scope="session")
-def recordings(container: Any, speech: Samples) -> list[str]:
+def recordings(container: Container, speech: Samples) -> list[str]:
     for utterance in speech.utterances:
-        copy_in(container, utterance.audio, "/tmp")
-    copy_in(container, speech.model, "/tmp")
+        container.copy_in(utterance.audio, "/tmp")
+    container.copy_in(speech.model, "/tmp")
     return [f"/tmp/{utterance.audio.name}" for utterance in speech.utterances]
 
 

@@ -66,8 +66,13 @@ def module(path: Path) -> Module:
 
 
 MODULES = {found.name: found for found in map(module, sorted((ROOT / "builder").rglob("*.py")))}
-ELSEWHERE = ("builder.probe", "builder.doctor.patient", "builder.doctor.doctor")
-"""These run inside images and on other people's machines, as programs of their own."""
+ELSEWHERE = (
+    "builder.probe",
+    "builder.doctor.patient",
+    "builder.doctor.doctor",
+    "builder.engines.direct.inside",
+)
+"""These run in images, in a base's Python and on other people's machines, as programs of their own."""
 
 OURS = {name: found for name, found in MODULES.items() if not name.startswith(ELSEWHERE)}
 
@@ -117,10 +122,11 @@ def test_no_module_starts_a_process_through_os() -> None:
         assert not starts, name
 
 
-def test_only_wheels_and_engines_use_the_network() -> None:
+def test_only_wheels_engines_and_publish_use_the_network() -> None:
+    allowed = ("builder.wheels", "builder.engines", "builder.publish")
     users = {name for name, found in OURS.items() if found.needs(NETWORK)}
     assert users
-    assert {name for name in users if not inside(name, "builder.wheels", "builder.engines")} == set()
+    assert {name for name in users if not inside(name, *allowed)} == set()
 
 
 PURE = (
@@ -130,6 +136,7 @@ PURE = (
     "builder.render",
     "builder.abi.loader",
     "builder.abi.ldconfig",
+    "builder.publish.reference",
 )
 
 
@@ -172,7 +179,7 @@ def test_only_the_command_line_knows_the_pipeline_and_nothing_knows_the_command_
     assert {name for name in knows if "builder.cli" in knows[name]} == set()
 
 
-STAGES = ("matrix", "lock", "plan", "render", "engines", "verify")
+STAGES = ("matrix", "lock", "plan", "render", "engines", "verify", "publish")
 
 
 @pytest.mark.parametrize(("number", "stage"), list(enumerate(STAGES)))

@@ -203,7 +203,12 @@ class TestExitCodes:
                 no_solution,
                 "matrix.yaml:18 rows.red.torch: the two do not agree. Change one.",
             ),
-            (5, ["test", "red"], nothing, "Docker engine: none answers at its default socket. Start Docker"),
+            (
+                5,
+                ["test", "red", "--engine", "docker"],
+                nothing,
+                "Docker engine: none answers at its default socket. Start Docker",
+            ),
             (130, ["lock", "red"], ctrl_c, "interrupted"),
         ],
         ids=lambda value: str(value) if isinstance(value, int) else None,
@@ -405,7 +410,8 @@ class TestInterruption:
 
 class TestHelp:
     STAGES = (
-        *("list", "lock", "facts", "check", "survey", "render", "build", "test", "run", "clean"),
+        *("list", "lock", "facts", "check", "survey", "render", "base", "build", "test", "repro"),
+        *("load", "push", "diff", "run", "clean"),
         *("explain", "doctor", "engine"),
     )
 
@@ -464,8 +470,8 @@ class TestVerbose:
 
     @pytest.mark.usefixtures("_docker_program")
     def test_they_are_not_unless_asked_for(self, cuvee: Cuvee) -> None:
-        cuvee("-v", "test", "red")
-        ended = cuvee("test", "red")
+        cuvee("-v", "test", "red", "--engine", "docker")
+        ended = cuvee("test", "red", "--engine", "docker")
         assert ended.err.startswith("Docker engine: none answers at unix:///gone.sock. ")
 
     def test_what_locking_starts_is_echoed_too(self, cuvee: Cuvee, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import tarfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from builder.engines.clean import clean
-from builder.engines.docker import DEFAULT_SOCKET, DockerEngine, connect, copy_in, reachable
+from builder.engines.clean import clean_engine, clean_store
+from builder.engines.docker import DEFAULT_SOCKET, DockerContainer, DockerEngine, connect, reachable
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import Finished
@@ -118,6 +119,12 @@ class FakeContainer:
     def __init__(self, engine: FakeDocker, image: str, command: list[str], options: dict[str, Any]) -> None:
         self.engine, self.image, self.command, self.options = engine, image, command, options
         self.files: dict[str, tarfile.TarInfo] = {}
+        self.answer: tuple[int, tuple[bytes | None, bytes | None]] = (0, (None, None))
+        self.ran: list[tuple[list[str], dict[str, Any]]] = []
+
+    def exec_run(self, words: list[str], **options: Any) -> Any:
+        self.ran.append((words, options))
+        return self.engine._asked(self.answer)
 
     def remove(self, *, force: bool) -> None:
         assert force
@@ -408,15 +415,44 @@ class TestContainers:
     def test_a_container_has_no_network_and_ends_by_itself_some_day(self) -> None:
         fake = FakeDocker("cuvee:cu121")
         with engine_of(fake).container("cuvee:cu121") as container:
-            assert container.command == ["sleep", "21600"]
-            assert container.options["network_mode"] == "none"
-            assert container.options["auto_remove"]
-            assert container.options["device_requests"] == []
+            assert container.sdk.command == ["sleep", "21600"]
+            assert container.sdk.options["network_mode"] == "none"
+            assert container.sdk.options["auto_remove"]
+            assert container.sdk.options["device_requests"] == []
+
+    def test_it_knows_its_image(self) -> None:
+        with engine_of(FakeDocker("cuvee:cu121")).container("cuvee:cu121") as container:
+            told = (container.name, container.labels, container.size)
+        assert told == ("cuvee:cu121", {"cuvee.lock": "sha256:l"}, 1500)
+
+    def test_a_command_ends_with_its_code_and_both_its_outputs(self) -> None:
+        with engine_of(FakeDocker("cuvee:cu121")).container("cuvee:cu121") as container:
+            container.sdk.answer = (134, (b"half a w\xc3", None))
+            done = container.run(["python", "-V"], user="65534:65534", env={"A": "b"})
+            assert done == Finished(
+                argv=("python", "-V"), code=134, out="half a w\N{REPLACEMENT CHARACTER}", err=""
+            )
+            given = {"user": "65534:65534", "environment": {"A": "b"}, "demux": True}
+            assert container.sdk.ran == [(["python", "-V"], given)]
+
+    def test_an_engine_that_goes_away_under_a_command_is_told(self) -> None:
+        fake = FakeDocker("cuvee:cu121")
+        with engine_of(fake).container("cuvee:cu121") as container:
+            fake.fails = requests.ConnectionError("aborted")
+            with told(
+                place="Docker engine",
+                cause="it does not answer any more",
+                fix="See whether it still runs (`docker info`), and try again",
+            ):
+                container.run(["true"])
+
+    def test_the_suite_needs_to_be_told_nothing(self) -> None:
+        assert engine_of(FakeDocker()).suite_arguments("cuvee:cu121") == []
 
     def test_what_is_mounted_can_only_be_read(self) -> None:
         fake = FakeDocker("cuvee:cu121")
         with engine_of(fake).container("cuvee:cu121", binds={Path("/models"): "/model"}) as container:
-            assert container.options["volumes"] == {"/models": {"bind": "/model", "mode": "ro"}}
+            assert container.sdk.options["volumes"] == {"/models": {"bind": "/model", "mode": "ro"}}
 
     def test_it_is_gone_afterwards_even_when_the_work_in_it_fails(self) -> None:
         fake = FakeDocker("cuvee:cu121")
@@ -490,21 +526,21 @@ class TestContainers:
         (folder / "sub" / "file.py").chmod(0o600)
         if os.geteuid() == 0:
             os.chown(folder / "sub" / "file.py", 1000, 1000)
-        container = FakeContainer(FakeDocker(), "x", [], {})
-        copy_in(container, folder, "/tmp")
-        modes = {name: member.mode for name, member in container.files.items()}
+        fake = FakeContainer(FakeDocker(), "x", [], {})
+        DockerContainer(name="x", labels={}, size=0, sdk=fake).copy_in(folder, "/tmp")
+        modes = {name: member.mode for name, member in fake.files.items()}
         assert modes["/tmp/probe/sub"] & 0o777 == 0o755
         assert modes["/tmp/probe/sub/file.py"] & 0o777 == 0o644
-        assert {(member.uid, member.gid) for member in container.files.values()} == {(0, 0)}
+        assert {(member.uid, member.gid) for member in fake.files.values()} == {(0, 0)}
 
 
 class TestCleaning:
     ROWS = (SimpleNamespace(id="red"), SimpleNamespace(id="white"))
 
-    def cleaned(self, fake: FakeDocker, *, cache: bool = False, store: bool = False) -> list[str]:
+    def cleaned(self, fake: FakeDocker, *, cache: bool = False) -> list[str]:
         said: list[str] = []
         rows: Any = self.ROWS
-        clean(engine_of(fake), rows, said.append, cache=cache, store=store)
+        clean_engine(engine_of(fake), rows, said.append, cache=cache)
         return said
 
     @pytest.fixture(autouse=True)
@@ -529,14 +565,32 @@ class TestCleaning:
         self.cleaned(fake)
         assert fake.pruned == [{"dangling": True, "label": "cuvee.row"}]
 
-    def test_cache_and_store_go_only_on_demand(self, store: Path) -> None:
-        self.cleaned(FakeDocker())
-        assert store.is_dir()
+    def test_the_cache_goes_only_on_demand(self, store: Path) -> None:
+        assert self.cleaned(FakeDocker()) == []
         assert self.cleaned(FakeDocker(), cache=True) == ["BuildKit's cache: 0.0 GB freed"]
         assert store.is_dir()
-        assert self.cleaned(FakeDocker(), store=True) == ["the wheel store deleted"]
-        assert not store.exists()
-        assert self.cleaned(FakeDocker(), store=True) == []
+
+    def test_the_store_is_bounded_by_age_and_by_size(self, store: Path) -> None:
+        for name in ("old", "new"):
+            (store / name).mkdir()
+            (store / name / "a.whl").write_bytes(bytes(100_000))
+        long_ago = time.time() - 10 * 24 * 3600
+        for path in (store / "old", store / "old" / "a.whl"):
+            os.utime(path, (long_ago, long_ago))
+        said: list[str] = []
+
+        clean_store(said.append, older_than=None, keep=1_000_000)
+        assert {path.name for path in store.iterdir()} == {"old", "new"}
+        clean_store(said.append, older_than=9, keep=None)
+        assert {path.name for path in store.iterdir()} == {"new"}
+        clean_store(said.append, older_than=None, keep=1_000)
+        assert not list(store.iterdir())
+        assert said[1].startswith("store: 1 of 2 entries deleted, 0.00 GB; ")
+
+    def test_a_store_that_is_not_there_is_clean(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUVEE_CACHE", str(store / "nowhere"))
+        clean_store(lambda _: None, older_than=0, keep=None)
+        assert not (store / "nowhere").exists()
 
 
 def test_closing_gives_the_connection_back() -> None:

@@ -21,6 +21,7 @@ from builder.lock.record import Environment, Lock
 from builder.lock.resolve import resolve
 from builder.matrix import Row
 from builder.project import Project
+from builder.report.facts import _accounted as facts_accounted
 from builder.shell import Finished
 
 ROOT = Path(__file__).parents[2]
@@ -371,7 +372,7 @@ class TestFacts:
 
     def test_a_record_of_another_hash_is_not_the_wheels(self, project: Project) -> None:
         project.facts.mkdir()
-        for file in pipeline._accounted(project):
+        for file in facts_accounted(project, pipeline.rows(project, ())):
             (project.facts / f"{file}.json").write_text(f'{{"format": 1, "file": "{file}", "sha256": "00"}}')
 
         with pytest.raises(CheckFailedError, match="not recorded, or not whole"):
@@ -383,7 +384,7 @@ class TestFacts:
         name = "surveyed-1.0-cp311-cp311-linux_x86_64.whl"
         project.facts.mkdir()
         (project.facts / f"{name}.json").write_text("{}")
-        monkeypatch.setattr("builder.survey.releases.named_in", lambda _: frozenset({name}))
+        monkeypatch.setattr("builder.report.facts.named_in", lambda _: frozenset({name}))
 
         pipeline.forget_facts(project)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from builder import pipeline
-from builder.engines.docker import Image
+from builder.engines.container import Image
 from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row, parse
@@ -151,6 +151,9 @@ class FakeEngine:
     def describe(self) -> dict[str, str]:
         return {"version": "26.1.5"}
 
+    def suite_arguments(self, tag: str) -> list[str]:
+        return [f"--image=/told/{tag}"]
+
     def run(self, argv: Sequence[str], *, cwd: Path, on_line: Callable[[str], None]) -> Finished:
         self.started.append((tuple(argv), cwd))
         [path] = (word.partition("=")[2] for word in argv if word.startswith("--report="))
@@ -205,6 +208,7 @@ class TestProving:
         assert argv[:4] == (sys.executable, "-m", "pytest", "tests/images")
         assert "--row=blend" in argv
         assert "--gpus" not in argv
+        assert "--image=/told/cuvee:blend" in argv
         assert cwd == project.root
 
     def test_a_gpu_is_asked_for_where_the_user_asks(self, project: Project, row: Row, lock: Lock) -> None:
@@ -354,7 +358,7 @@ CUDNN_SAYS = (
 class FakeContainers:
     """An engine whose container's probe answers `output`, and says `complaint` on standard error."""
 
-    def __init__(self, output: str | None, complaint: bytes | None = None) -> None:
+    def __init__(self, output: str, complaint: str = "") -> None:
         self.output = output
         self.complaint = complaint
         self.options: dict[str, Any] = {}
@@ -364,12 +368,11 @@ class FakeContainers:
     @contextmanager
     def container(self, tag: str, **options: Any) -> Iterator[Any]:
         self.options = {"tag": tag, **options}
-        yield SimpleNamespace(put_archive=lambda folder, _: self.copied.append(folder), exec_run=self._run)
+        yield SimpleNamespace(copy_in=lambda _, folder: self.copied.append(folder), run=self._run)
 
-    def _run(self, argv: list[str], *, demux: bool) -> Any:
-        assert demux
+    def _run(self, argv: list[str]) -> Finished:
         self.argv = argv
-        return SimpleNamespace(output=(self.output.encode() if self.output else None, self.complaint))
+        return Finished(argv=tuple(argv), code=0, out=self.output, err=self.complaint)
 
 
 class TestTranscribing:
@@ -399,19 +402,15 @@ class TestTranscribing:
     @pytest.mark.parametrize(
         ("output", "complaint", "cause"),
         [
-            (json.dumps({"outcome": "failed", "reason": "no speech in it"}), b"", "no speech in it"),
-            ("Killed", b"", "Killed"),
-            (
-                None,
-                "\n".join(("a warning", *CUDNN_SAYS, "")).encode(),
-                "; ".join(CUDNN_SAYS),
-            ),
-            (None, None, "it said nothing"),
+            (json.dumps({"outcome": "failed", "reason": "no speech in it"}), "", "no speech in it"),
+            ("Killed", "", "Killed"),
+            ("", "\n".join(("a warning", *CUDNN_SAYS, "")), "; ".join(CUDNN_SAYS)),
+            ("", "", "it said nothing"),
         ],
         ids=["told", "no answer", "aborted", "silent"],
     )
     def test_a_transcription_that_fails_tells_why(
-        self, row: Row, audio: Path, output: str | None, complaint: bytes | None, cause: str
+        self, row: Row, audio: Path, output: str, complaint: str, cause: str
     ) -> None:
         with pytest.raises(EngineOrNetworkError) as caught:
             self.said(row, audio, FakeContainers(output, complaint))

@@ -1,0 +1,1 @@
+"""Images without a daemon: wheels become layers, and the digest is known beforehand."""

@@ -1,0 +1,108 @@
+"""The same image with its layers compressed another way: with zstd, which is smaller, or not at all.
+
+Layers keep their content, and so their `diff_id`; blobs and the manifest get other digests, which are the
+same everywhere too: the project demands one release of zstandard, one level and one thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import zstandard
+
+from builder.engines.direct.image import LAYER, Compression, Layer, OciImage, canonical
+from builder.engines.direct.store import Store, touch
+from builder.engines.direct.stream import PIECE
+
+LEVEL: Final = 3
+"""Higher levels search with instructions that not every processor has, and may find other matches (zstd's
+issue 4099 tells of one); this one is also as fast as the wheels can be inflated."""
+
+ZSTD: Final = f"zstandard {version('zstandard')} level {LEVEL}"
+
+
+def compressed(image: OciImage, how: Compression, store: Store) -> OciImage:
+    """The image with its layers compressed so; with `passthrough`, the image itself.
+
+    zstd's blobs are kept in the store, since each takes a while; all else is read from the wheels again.
+
+    Raises:
+        CuveeError: A layer cannot be read, or the store cannot be written.
+    """
+    if how == "passthrough":
+        return image
+    make = _uncompressed if how == "none" else _zstd
+    return replace(image, layers=tuple(make(layer, store) for layer in image.layers))
+
+
+def _uncompressed(layer: Layer, store: Store) -> Layer:
+    about = store.path("layers", f"{_hex(layer.diff_id)}.size.json")
+    told = _read(about)
+    if "size" not in told:
+        told = {"size": sum(map(len, layer.tar()))}
+        store.write(about, (canonical(told),))
+    return replace(layer, media_type=LAYER["none"], digest=layer.diff_id, size=told["size"], blob=layer.tar)
+
+
+def _zstd(layer: Layer, store: Store) -> Layer:
+    recipe = hashlib.sha256(f"{layer.diff_id} {ZSTD}".encode()).hexdigest()
+    about, blob = store.path("blobs", f"{recipe}.json"), store.path("blobs", f"{recipe}.tar.zst")
+    told = _read(about)
+    if "digest" not in told or not blob.is_file() or blob.stat().st_size != told["size"]:
+        store.write(blob, _zstd_pieces(layer.tar()))
+        told = {"digest": f"sha256:{_sha256(blob)}", "size": blob.stat().st_size}
+        store.write(about, (canonical(told),))
+    touch(about)
+    touch(blob)
+    return replace(
+        layer,
+        media_type=LAYER["zstd"],
+        digest=told["digest"],
+        size=told["size"],
+        blob=partial(_file, blob),
+    )
+
+
+def _zstd_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A zstd stream of one thread. It is fed pieces of one size: where they end must not count."""
+    compressor = zstandard.ZstdCompressor(level=LEVEL, threads=0, write_checksum=True).compressobj()
+    buffer = b""
+    for piece in pieces:
+        buffer += piece
+        while len(buffer) >= PIECE:
+            yield compressor.compress(buffer[:PIECE])
+            buffer = buffer[PIECE:]
+    yield compressor.compress(buffer)
+    yield compressor.flush()
+
+
+def _file(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    for piece in _file(path):
+        found.update(piece)
+    return found.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -1,0 +1,174 @@
+"""The direct engine as the later stages know an engine: images by name, and containers of them.
+
+An image is unpacked once, into the store; containers share that folder and cannot change it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from builder.engines.container import Container, Image
+from builder.engines.direct import sandbox, unpacked
+from builder.engines.direct.image import Layer, OciImage
+from builder.engines.direct.store import Store, touch, written
+from builder.engines.direct.unpack import unpack
+from builder.engines.direct.unpacked import Unpacked
+from builder.shell import Shell
+
+AT_ONCE = 2
+ABOUT = "unpacked.json"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectEngine:
+    """Images that the store has the parts of.
+
+    Attributes:
+        find: Opens an image by its name, `cuvee:cu121`. Raises CuveeError where there is none.
+        store: Where images are unpacked.
+        tools: Where bubblewrap is unpacked on a machine without it.
+        shell: What starts processes.
+        say: Told what takes long.
+    """
+
+    find: Callable[[str], AbstractContextManager[OciImage]]
+    store: Store
+    tools: Path
+    shell: Shell
+    say: Say
+
+    def describe(self) -> dict[str, str]:
+        """See `Engine.describe`."""
+        runtime = sandbox.find_runtime(self.shell, self.tools)
+        return {
+            "version": f"cuvee {version('cuvee')}",
+            "storage": f"direct, {runtime.kind}",
+            "system": _system(),
+            "kernel": platform.release(),
+            "cpus": str(os.cpu_count()),
+        }
+
+    def image(self, tag: str) -> Image:
+        """See `Engine.image`."""
+        with self.find(tag) as found:
+            there = self._there(found)
+            return Image(
+                tag=tag,
+                id=found.digest,
+                size=there.size if there else 0,
+                layers=len(found.layers),
+                labels=found.labels,
+            )
+
+    @contextmanager
+    def container(
+        self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
+    ) -> Iterator[Container]:
+        """See `Engine.container`."""
+        with self.store.in_use():
+            about = self.unpacked(tag)
+            with sandbox.container(
+                about.root,
+                name=tag,
+                labels=about.labels,
+                size=about.size,
+                environment=dict(about.environment),
+                runtime=sandbox.find_runtime(self.shell, self.tools),
+                binds=binds,
+                gpus=gpus,
+                shell=self.shell,
+            ) as made:
+                yield made
+
+    def suite_arguments(self, tag: str) -> list[str]:
+        """See `Engine.suite_arguments`."""
+        self.unpacked(tag)
+        with self.find(tag) as image:
+            return ["--engine", "direct", "--image", str(self._folder(image) / ABOUT)]
+
+    def unpacked(self, tag: str) -> Unpacked:
+        """The image as a folder; unpacked first where it is not.
+
+        Raises:
+            CuveeError: There is no such image, or no room for it.
+        """
+        with self.find(tag) as image:
+            there = self._there(image)
+            if there is None:
+                self._unpack(image)
+                there = self._there(image)
+            assert there  # noqa: S101 - it was written just now
+            return there
+
+    def _there(self, image: OciImage) -> Unpacked | None:
+        folder = self._folder(image)
+        try:
+            told = unpacked.from_json((folder / ABOUT).read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError):
+            return None
+        touch(folder)
+        return told
+
+    def _folder(self, image: OciImage) -> Path:
+        return self.store.path("roots", image.digest.removeprefix("sha256:"))
+
+    def _unpack(self, image: OciImage) -> None:
+        self.say(f"{image.name}: unpacking {len(image.layers)} layers")
+        folder = self._folder(image)
+        with written(self.store.root), self.store.scratch() as scratch:
+            root = scratch / "image" / "root"
+            root.mkdir(parents=True)
+            size = _layers(image, root)
+            about = Unpacked(
+                root=folder / "root",
+                name=image.name,
+                labels=image.labels,
+                environment=_environment(image),
+                size=size,
+            )
+            (scratch / "image" / ABOUT).write_text(about.to_json(), encoding="utf-8")
+            folder.parent.mkdir(exist_ok=True)
+            if not folder.exists():
+                (scratch / "image").rename(folder)
+
+
+def _layers(image: OciImage, root: Path) -> int:
+    """Unpack the base, then the packages side by side, then what is laid over both; returns the bytes."""
+    first, second, *middle, last = image.layers
+    size = _layer(first, root) + _layer(second, root)
+    largest_first = sorted(middle, key=lambda layer: -layer.size)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        futures = [pool.submit(partial(_layer, layer, root)) for layer in largest_first]
+        try:
+            size += sum(future.result() for future in futures)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return size + _layer(last, root)
+
+
+def _layer(layer: Layer, root: Path) -> int:
+    return unpack(layer.tar(), root, layer.diff_id)
+
+
+def _environment(image: OciImage) -> tuple[tuple[str, str], ...]:
+    told: list[str] = json.loads(image.config)["config"]["Env"]
+    return tuple((name, value) for name, _, value in (one.partition("=") for one in told))
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return "Linux"

@@ -1,0 +1,169 @@
+"""An OCI image layout in a folder: what skopeo, umoci, syft and others read, and `docker load` as well.
+
+A layout holds several images, which share blobs. The index comes last, by one rename: an image is there whole
+or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from builder.engines.direct.image import INDEX, MANIFEST, Bytes, OciImage, canonical
+from builder.errors import BadInputError, CheckFailedError, EngineOrNetworkError, Fault
+
+MARK = "oci-layout"
+REFERENCE = "org.opencontainers.image.ref.name"
+NAME = "io.containerd.image.name"
+_PART = ".part-"
+
+
+def write(image: OciImage, folder: Path) -> tuple[int, int]:
+    """Put an image into a layout, which is made where there is none.
+
+    Returns:
+        How many blobs were written, and their bytes; what was there already is not written again.
+
+    Raises:
+        BadInputError: The folder has files, and is no layout.
+        CheckFailedError: A layer's content is not what its digest says.
+        EngineOrNetworkError: It cannot be written.
+    """
+    try:
+        _make(folder)
+        with _alone(folder):
+            counts = [_write_blob(folder, *blob) for blob in _blobs(image)]
+            _write_index(folder, image)
+    except OSError as error:
+        raise EngineOrNetworkError(
+            Fault(
+                place=str(folder),
+                cause=f"it cannot be written: {error.strerror or error}",
+                fix="Free some space there, or name another folder",
+            )
+        ) from error
+    return sum(count > 0 for count in counts), sum(counts)
+
+
+def blob_path(folder: Path, digest: str) -> Path:
+    """Where a layout has a blob."""
+    return folder / "blobs" / digest.replace(":", "/")
+
+
+def manifests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The images of a layout: each one's name and manifest.
+
+    Raises:
+        BadInputError: It is no layout, or it is damaged.
+    """
+    try:
+        for entry in _read(folder / "index.json")["manifests"]:
+            name = entry.get("annotations", {}).get(REFERENCE, entry["digest"])
+            yield name, _read(blob_path(folder, entry["digest"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadInputError(
+            Fault(place=str(folder), cause=f"it is no OCI image layout: {error}", fix="Name another folder")
+        ) from error
+
+
+def _make(folder: Path) -> None:
+    mark = folder / MARK
+    if not mark.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BadInputError(
+                Fault(
+                    place=str(folder),
+                    cause="it has files, and is no OCI image layout",
+                    fix="Name an empty folder, or one that does not exist yet",
+                )
+            )
+        (folder / "blobs" / "sha256").mkdir(parents=True)
+        _replace(mark, canonical({"imageLayoutVersion": "1.0.0"}))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time write, and sweep what a killed one has left."""
+    with (folder / MARK).open("rb") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        for left in folder.rglob(f"{_PART}*"):
+            left.unlink(missing_ok=True)
+        yield
+
+
+def _blobs(image: OciImage) -> Iterator[tuple[str, int, Bytes]]:
+    yield from ((layer.digest, layer.size, layer.blob) for layer in image.layers)
+    for digest, data in ((image.config_digest, image.config), (image.digest, image.manifest)):
+        yield digest, len(data), partial(iter, (data,))
+
+
+def _write_blob(folder: Path, digest: str, size: int, read: Bytes) -> int:
+    """Write a blob that is not there; returns its bytes, or 0."""
+    path = blob_path(folder, digest)
+    if path.is_file() and path.stat().st_size == size:
+        return 0
+    part = path.with_name(f"{_PART}{secrets.token_hex(8)}")
+    found = hashlib.sha256()
+    try:
+        with part.open("xb") as file:
+            for piece in read():
+                found.update(piece)
+                file.write(piece)
+        if f"sha256:{found.hexdigest()}" != digest:
+            raise CheckFailedError(_another(digest, found.hexdigest()))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def _another(digest: str, found: str) -> Fault:
+    return Fault(
+        place=f"layer {digest}",
+        cause=f"its SHA-256 is {found}",
+        fix="The store or the lock is damaged: run `cuvee clean --store`, and build again",
+    )
+
+
+def _write_index(folder: Path, image: OciImage) -> None:
+    """Name the image in `index.json`, and in the `manifest.json` that `docker load` reads."""
+    index = _read(folder / "index.json") if (folder / "index.json").is_file() else {}
+    entry = {
+        "mediaType": MANIFEST,
+        "digest": image.digest,
+        "size": len(image.manifest),
+        "annotations": {REFERENCE: image.name.rpartition(":")[2], NAME: f"docker.io/library/{image.name}"},
+        "platform": {"architecture": "amd64", "os": "linux"},
+    }
+    others = [one for one in index.get("manifests", ()) if one["annotations"] != entry["annotations"]]
+    entries = sorted([*others, entry], key=lambda one: str(one["annotations"]))
+    loads = _read(folder / "manifest.json") if (folder / "manifest.json").is_file() else []
+    load = {
+        "Config": _load_path(image.config_digest),
+        "RepoTags": [image.name],
+        "Layers": [_load_path(layer.digest) for layer in image.layers],
+    }
+    rest = [one for one in loads if one["RepoTags"] != load["RepoTags"]]
+    _replace(folder / "manifest.json", canonical(sorted([*rest, load], key=lambda one: str(one["RepoTags"]))))
+    _replace(folder / "index.json", canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
+
+
+def _load_path(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{_PART}{secrets.token_hex(8)}")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_bytes())

@@ -1,0 +1,158 @@
+"""Rows as the direct engine takes them: from a project's files to an assembly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from builder.abi.library import Library
+from builder.engines.direct import base, baselock
+from builder.engines.direct.agreement import require_same
+from builder.engines.direct.assemble import Assembly, Order
+from builder.engines.direct.content import Pantry
+from builder.engines.direct.grouping import groups
+from builder.engines.direct.image import OciImage
+from builder.engines.direct.loadercache import loader_sonames
+from builder.engines.direct.store import Store
+from builder.engines.direct.workshop import workshop
+from builder.errors import BadInputError, CheckFailedError, Fault
+from builder.lock import record
+from builder.lock.image import ImageRecord
+from builder.lock.record import Lock
+from builder.matrix import Row
+from builder.plan import plan
+from builder.project import Project, write
+from builder.shell import Shell
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectRows:
+    """The rows of a project, for the direct engine.
+
+    Attributes:
+        project: Where their locks are.
+        rows: All rows of the matrix: which of them share a package decides the layers.
+        library: The facts of their wheels.
+        store: Where wheels are, and what was made of them.
+        shell: What starts the base's programs.
+        say: Told what takes long.
+    """
+
+    project: Project
+    rows: Sequence[Row]
+    library: Library
+    store: Store
+    shell: Shell
+    say: Say
+
+    def order(self, row: Row) -> Order:
+        """What the image of a row is made of.
+
+        Raises:
+            BadInputError: The row's lock, its base's lock or its wheels' facts are missing.
+        """
+        lock = self._lock(row)
+        planned = plan(row, lock)
+        return Order(
+            plan=planned,
+            created=lock.as_of,
+            groups=groups(lock, self._locks()),
+            base=baselock.read(self.project.bases, row.base, planned.ffmpeg_packages),
+            sonames=loader_sonames(lock, planned.loader, self.library),
+        )
+
+    @contextmanager
+    def assembly(self, row: Row) -> Iterator[Assembly]:
+        """The image of a row, to be assembled; the store is in use meanwhile.
+
+        Raises:
+            CuveeError: As `order`.
+        """
+        order = self.order(row)
+        shop = workshop(lambda: self._base(row, order), row.python, self.store, self.shell)
+        with self.store.in_use(), shop as open_shop:
+            pantry = Pantry(
+                lock=self._lock(row),
+                store=self.store,
+                workshop=open_shop,
+                python=order.base.python,
+                say=self.say,
+            )
+            yield Assembly(order, pantry)
+
+    @contextmanager
+    def built(self, row: Row) -> Iterator[OciImage]:
+        """The image of a row, all of it read and held against the lock's record, which is written if new.
+
+        Raises:
+            CheckFailedError: The record of the same recipe is of another image.
+            CuveeError: Something cannot be had, or is not sound.
+        """
+        with self.assembly(row) as assembly:
+            image, made = assembly.assemble()
+            lock = self._lock(row)
+            place = str((self.project.image(row.id) / record.FILE).relative_to(self.project.root))
+            if lock.image and lock.image.recipe == made.recipe:
+                require_same(place, assembly, lock.image, made)
+            else:
+                write(self.project.root / place, replace(lock, image=made).text())
+                self.say(f"{place}: the image's digest is recorded")
+            yield image
+
+    @contextmanager
+    def known(self, row: Row) -> Iterator[OciImage]:
+        """The image of a row as its lock records it; of its content only what is asked for is brought.
+
+        Raises:
+            BadInputError: The lock has no record of the row's present image.
+        """
+        with self.assembly(row) as assembly:
+            recorded = self._lock(row).image
+            if not recorded or recorded.recipe != assembly.order.recipe:
+                raise BadInputError(_unrecorded(row, recorded))
+            yield assembly.image(recorded.layers)
+
+    def check(self, row: Row) -> None:
+        """See that the lock's record, if there is one, is of the row's present image.
+
+        Raises:
+            CheckFailedError: It is of another one.
+            BadInputError: The lock of its base, or facts, are missing.
+        """
+        recorded = self._lock(row).image
+        if recorded and recorded.recipe != self.order(row).recipe:
+            raise CheckFailedError(_unrecorded(row, recorded))
+
+    def recorded(self, row: Row) -> ImageRecord | None:
+        """What the lock records of the row's image, be it the present one or not."""
+        return self._lock(row).image
+
+    def _base(self, row: Row, order: Order) -> base.BaseLayer:
+        return base.provide(
+            self.project.bases,
+            row.base,
+            order.plan.ffmpeg_packages,
+            self.store.root,
+            self.shell,
+            self.say,
+        )
+
+    def _lock(self, row: Row) -> Lock:
+        return record.read(self.project.image(row.id) / record.FILE)
+
+    def _locks(self) -> Iterator[Lock]:
+        for row in self.rows:
+            path = self.project.image(row.id) / record.FILE
+            if path.is_file():
+                yield record.read(path)
+
+
+def _unrecorded(row: Row, recorded: ImageRecord | None) -> Fault:
+    return Fault(
+        place=f"images/{row.id}/{record.FILE} image",
+        cause="it is of another image than the row has now" if recorded else "no image is recorded yet",
+        fix=f"Run `cuvee build {row.id} --engine direct`, and commit the lock",
+    )

@@ -1,0 +1,217 @@
+"""What the direct engine keeps: wheels, and what was made of them once.
+
+A layer is not kept: it is read from its wheels whenever it is wanted, and only its hashes are remembered. So
+a store takes little more than the wheels themselves, however many rows are built.
+
+Safe under several builds at once and under kill -9: a file gets its place by one rename, and what is deleted
+is deleted only while no build runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import EngineOrNetworkError, Fault
+from builder.wheels.store import PARTIAL, STALE_S, default_folder
+
+KINDS = ("roots", "blobs", "layers", "made", "bytecode", "built", "bases", "images", "wheels")
+"""The folders of a store, what is remade fastest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something in the store that can be deleted by itself.
+
+    Attributes:
+        path: The file or folder.
+        size: Its bytes on disk.
+        used: When it was last used, in seconds since 1970.
+    """
+
+    path: Path
+    size: int
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder with all that builds keep between runs.
+
+    Attributes:
+        root: That folder.
+    """
+
+    root: Path
+
+    @property
+    def wheels(self) -> Path:
+        """The wheels, each at `<sha256>/<file>`."""
+        return self.root / "wheels"
+
+    @property
+    def bases(self) -> Path:
+        """The bases' layers."""
+        return self.root / "bases"
+
+    @property
+    def state(self) -> Path:
+        """What is remembered of registries."""
+        return self.root / "state"
+
+    def path(self, kind: str, name: str) -> Path:
+        """Where something of a kind is, or would be."""
+        return self.root / kind / name
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep others from deleting anything meanwhile; several may use the store at once.
+
+        Raises:
+            EngineOrNetworkError: The store cannot be written.
+        """
+        with self._locked(fcntl.LOCK_SH):
+            self._sweep()
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody uses the store, and keep others waiting."""
+        with self._locked(fcntl.LOCK_EX):
+            yield
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        with written(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, how)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the store's disk that is deleted afterwards; a killed one is swept a day later."""
+        with written(self.root):
+            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def write(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """Write a file whole or not at all.
+
+        Raises:
+            EngineOrNetworkError: It cannot be written: a full disk, or a folder that is not ours.
+        """
+        with written(self.root), self.scratch() as folder:
+            part = folder / path.name
+            with part.open("xb") as file:
+                file.writelines(pieces)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(path)
+
+    def items(self) -> Iterator[Item]:
+        """All that can be deleted, kind by kind."""
+        for kind in KINDS:
+            folder = self.root / kind
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                yield Item(path=path, size=_size(path), used=_used(path))
+
+    def delete(self, items: Iterable[Item]) -> int:
+        """Delete items; returns their bytes. Only to be called in `alone`."""
+        freed = 0
+        for item in items:
+            if item.path.is_dir():
+                shutil.rmtree(item.path, ignore_errors=True)
+            else:
+                item.path.unlink(missing_ok=True)
+            freed += item.size
+        return freed
+
+    def _sweep(self) -> None:
+        """Delete what killed builds have left behind."""
+        for left in self.root.glob(f"{PARTIAL}*"):
+            if time.time() - _used(left) > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def default_store() -> Store:
+    """The user's store: below CUVEE_CACHE, else XDG_CACHE_HOME/cuvee, else ~/.cache/cuvee."""
+    return Store(default_folder().parent)
+
+
+def touch(path: Path) -> None:
+    """Note that something was used just now."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def to_delete(items: Iterable[Item], *, older_s: float | None, most: int | None) -> tuple[Item, ...]:
+    """What must go so that nothing is older than `older_s` seconds, and all takes at most `most` bytes.
+
+    Of what is young enough, the least recently used goes first.
+    """
+    by_age = sorted(items, key=lambda item: item.used)
+    old = [item for item in by_age if older_s is not None and item.used < time.time() - older_s]
+    rest = by_age[len(old) :]
+    too_much = sum(item.size for item in rest) - most if most is not None else 0
+    for item in rest:
+        if too_much <= 0:
+            break
+        old.append(item)
+        too_much -= item.size
+    return tuple(old)
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Turn what a failed write raises into an error for users.
+
+    Raises:
+        EngineOrNetworkError: Something in the block could not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise EngineOrNetworkError(
+            Fault(
+                place=str(folder),
+                cause=f"it cannot be written: {error.strerror or error}",
+                fix="Free some space there (`cuvee clean --store`), or set CUVEE_CACHE to another folder",
+            )
+        ) from error
+
+
+def _size(path: Path) -> int:
+    """The bytes on disk of a file or a folder."""
+    files = (
+        [path]
+        if not path.is_dir()
+        else [Path(top) / name for top, _, names in os.walk(path) for name in names]
+    )
+    total = 0
+    for file in files:
+        with suppress(OSError):
+            total += file.lstat().st_blocks * 512
+    return total
+
+
+def _used(path: Path) -> float:
+    try:
+        newest = max(path.stat().st_mtime, *(child.stat().st_mtime for child in path.iterdir()))
+    except (OSError, TypeError, ValueError):
+        newest = 0.0
+    with suppress(OSError):
+        newest = max(newest, path.stat().st_mtime)
+    return newest

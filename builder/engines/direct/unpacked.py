@@ -1,0 +1,55 @@
+"""An image that lies unpacked in a folder, as one process tells another of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """The root file system of an image, and what its configuration says.
+
+    Attributes:
+        root: The folder that it was unpacked to; nothing ever writes to it again.
+        name: The image's name, `cuvee:cu121`.
+        labels: Its labels.
+        environment: Variables that processes in it have, and their values.
+        size: Its bytes on disk, base included.
+    """
+
+    root: Path
+    name: str
+    labels: Mapping[str, str]
+    environment: tuple[tuple[str, str], ...]
+    size: int
+
+    def to_json(self) -> str:
+        """The text of a file that says all of it."""
+        told = {
+            "root": str(self.root),
+            "name": self.name,
+            "labels": dict(sorted(self.labels.items())),
+            "environment": [list(pair) for pair in self.environment],
+            "size": self.size,
+        }
+        return json.dumps(told, indent=1) + "\n"
+
+
+def from_json(text: str) -> Unpacked:
+    """What `Unpacked.to_json` wrote.
+
+    Raises:
+        ValueError: It is no JSON.
+        KeyError: Something of it is not there.
+    """
+    told = json.loads(text)
+    return Unpacked(
+        root=Path(told["root"]),
+        name=told["name"],
+        labels=told["labels"],
+        environment=tuple((name, value) for name, value in told["environment"]),
+        size=told["size"],
+    )

@@ -1,0 +1,1 @@
+"""Images in registries: pushed without an engine, layer by layer, and read from there."""

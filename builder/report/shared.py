@@ -1,0 +1,69 @@
+"""The files that belong to no single row: the README's tables, the JSON Schemas, the doctor to paste."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from builder import matrix
+from builder.doctor import schema as doctors
+from builder.explain import checking as explaining
+from builder.matrix import Row
+from builder.project import Project
+from builder.render.doctor import FILE, bundled
+from builder.render.readme import Told, readme
+from builder.report import bench
+from builder.report.state import listed
+from builder.survey.table import counts
+from builder.verdict.record import Verdict
+from builder.verdict.schema import schema as verdict_schema
+from builder.verify import evidence
+
+
+def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str]:
+    """The README with its tables, by its path."""
+    shown = listed(project, ())
+    found = {row.id: evidence.read(project.evidence(row.id)) for row in shown if row.proven}
+    told = Told(
+        rows=shown,
+        evidence={row: proof for row, proof in found.items() if proof},
+        shown=shown[0].id,
+        verdicts=tuple(verdicts),
+        survey=counts(project.survey),
+        bench=bench.read(project.bench),
+    )
+    page = project.root / "README.md"
+    return {page: readme(page.read_text(encoding="utf-8"), told)}
+
+
+def carried(proven: Sequence[tuple[Row, Verdict]], package: Path) -> dict[Path, str]:
+    """JSON Schemas, and the doctor with the rows that it may recommend, by their paths.
+
+    Args:
+        proven: The good rows with their verdicts.
+        package: The folder of the package.
+    """
+    return {
+        package / "matrix.schema.json": matrix.schema(),
+        package / "check.schema.json": verdict_schema(),
+        package / "explain.schema.json": explaining.schema(),
+        doctors.FILE: doctors.schema(),
+        FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),
+    }
+
+
+def _to_recommend(row: Row, verdict: Verdict) -> dict[str, Any]:
+    """What the doctor knows of a row."""
+    return {
+        "id": row.id,
+        "summary": row.summary,
+        "status": row.status,
+        "cuda": row.cuda,
+        "driver": verdict.driver,
+        "low": verdict.low,
+        "high": verdict.high,
+        "torch": row.torch,
+        "ctranslate2": row.ctranslate2,
+        "python": row.python,
+    }
