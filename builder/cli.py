@@ -5,6 +5,7 @@ What a command needs is imported inside it: `cuvee --help` must not wait for the
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.doctor.command import doctor
-from builder.errors import CheckFailedError, CuveeError, Fault
+from builder.errors import CheckFailedError, CuveeError, EngineOrNetworkError, Fault
 from builder.explain.command import explain
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from builder.verdict.record import Verdict
 
 INTERRUPTED = 130
+DISK_TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What can happen to any file, a temporary one too."""
 
 _SELDOM = 200_000
 """Objects between two looks for garbage: a proof makes many records that all live until it ends, and looking
@@ -65,6 +68,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLES:
+            raise
+        place, fix = error.filename or "the disk", "Free some space there, or set TMPDIR or CUVEE_CACHE"
+        say(f"{place}: cannot be written: {error.strerror}. {fix}.")
+        sys.exit(EngineOrNetworkError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         say("interrupted; nothing half-made is left behind")
         sys.exit(INTERRUPTED)

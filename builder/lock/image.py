@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_TRACE: Final = re.compile(r"(?:[A-Za-z0-9+/]{2})*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,15 @@ class LayerRecord:
     diff_id: str
     trace: str = ""
 
+    def __post_init__(self) -> None:
+        for name, form in (("digest", _DIGEST), ("diff_id", _DIGEST), ("trace", _TRACE)):
+            _require(f"image.layers.{name}", getattr(self, name), form)
+        if not isinstance(self.size, int) or self.size < 0:
+            raise ValueError(f"image.layers.size: {self.size!r} is not a number of bytes")
+        for text in (self.title, *self.packages):
+            if not isinstance(text, str):
+                raise TypeError(f"image.layers: {text!r} is not a name")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
@@ -43,6 +56,10 @@ class ImageRecord:
     manifest: str
     layers: tuple[LayerRecord, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("recipe", "manifest"):
+            _require(f"image.{name}", getattr(self, name), _DIGEST)
+
     @property
     def size(self) -> int:
         """The bytes of all its blobs: what a pull fetches."""
@@ -57,9 +74,16 @@ class ImageRecord:
         """The record that `to_json` gave.
 
         Raises:
-            TypeError: It has other keys.
+            TypeError: It has other keys, or other things than names.
+            KeyError: It has no layers.
+            ValueError: A digest or a size is none.
         """
         layers = tuple(
             LayerRecord(**{**layer, "packages": tuple(layer["packages"])}) for layer in data["layers"]
         )
         return cls(**{**data, "layers": layers})
+
+
+def _require(place: str, value: object, form: re.Pattern[str]) -> None:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise ValueError(f"{place}: {value!r} where {form.pattern} belongs")

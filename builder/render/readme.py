@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
-from builder.report.bench import Bench
+from builder.report.bench import Amount, Bench, DirectBench, Figure
 from builder.report.tables import Listed, built
 from builder.verdict.gpu import named, steps
 from builder.verdict.record import Verdict
 from builder.verify.evidence import Evidence
 
 _WIDTH = 100
+_GB = 1000  # MB
+_EXACT = 10  # seconds; more are told without decimals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,8 @@ class Told:
         shown: The row whose proof stands at the top.
         verdicts: Of the rows whose facts are recorded.
         survey: By table of the survey, how many pairs have each status.
-        bench: What `make bench` measured, or None.
+        bench: What `make bench` measured of Dockerfiles, or None.
+        direct: What it measured of the direct engine, or None.
     """
 
     rows: tuple[Listed, ...]
@@ -36,6 +39,7 @@ class Told:
     verdicts: tuple[Verdict, ...] = ()
     survey: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     bench: Bench | None = None
+    direct: DirectBench | None = None
 
 
 def readme(text: str, told: Told) -> str:
@@ -54,9 +58,25 @@ def readme(text: str, told: Told) -> str:
         parts["survey"] = _survey(told.survey)
     if told.bench:
         parts["bench"] = _bench(told.bench)
+    if told.direct:
+        parts["bench-direct"] = _direct(told.direct)
     for name, part in parts.items():
         text = _replaced(text, name, part)
     return text
+
+
+def figure_cells(figure: Figure) -> tuple[str, ...]:
+    """A figure in words: what was done, what it took, what it is held against, the ratio, and the limit."""
+    limit = ""
+    if figure.limit is not None:
+        limit = f"{figure.limit:.2f}" if figure.theirs else _number(figure.limit, figure.ours.unit)
+    return (
+        figure.name,
+        _amount(figure.ours),
+        _amount(figure.theirs) if figure.theirs else "",
+        f"{figure.measure:.3f}" if figure.theirs else "",
+        limit,
+    )
 
 
 def _replaced(text: str, name: str, part: str) -> str:
@@ -140,8 +160,7 @@ def _proof(evidence: Evidence) -> str:
 
 def _bench(bench: Bench) -> str:
     lines = [
-        f"Row `{bench.row}`, {bench.host}, written by `{bench.command}` on {bench.date[:10]}:",
-        "",
+        *_measured(bench),
         "| | one `RUN pip install` | cuvee | ratio | limit |",
         "|---|---|---|---|---|",
         *(
@@ -150,3 +169,32 @@ def _bench(bench: Bench) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _direct(bench: DirectBench) -> str:
+    """The table of the direct engine: each figure beside what it is held against, and its limit."""
+    lines = [
+        *_measured(bench),
+        "| | cuvee | held against | ratio | limit |",
+        "|---|---|---|---|---|",
+        *(f"| {' | '.join(figure_cells(figure))} |" for figure in bench.figures),
+        "",
+        f"With {', '.join(f'{name} {version}' for name, version in bench.tools.items())}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(bench: Bench | DirectBench) -> tuple[str, str]:
+    return f"Row `{bench.row}`, {bench.host}, written by `{bench.command}` on {bench.date[:10]}:", ""
+
+
+def _amount(amount: Amount) -> str:
+    parts = ", ".join(f"{name} {_number(value, amount.unit)}" for name, value in amount.parts.items())
+    said = _number(amount.value, amount.unit) + (f" ({parts})" if parts else "")
+    return f"{amount.of}: {said}" if amount.of else said
+
+
+def _number(value: float, unit: str) -> str:
+    if unit == "MB" and value >= _GB:
+        return f"{value / _GB:.2f} GB"
+    return f"{value:.0f} {unit}" if value >= _EXACT or unit == "MB" else f"{value:.2f} {unit}"

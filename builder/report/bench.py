@@ -1,10 +1,15 @@
-"""What `make bench` measured."""
+"""What `make bench` measured: one Dockerfile against another, and the direct engine against BuildKit."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Final, Literal
+
+DIRECT: Final = "bench-direct.json"
+"""The file of evidence about the direct engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +36,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """One run of the benchmark.
+    """One run of the benchmark of Dockerfiles.
 
     Attributes:
         row: The row whose lock was built.
@@ -49,12 +54,106 @@ class Bench:
 
     def text(self) -> str:
         """The text of `evidence/bench.json`."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        return _text(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """So many seconds, or megabytes.
+
+    Attributes:
+        of: Whose, for people; "" where the figure says it.
+        unit: `s`, or `MB`, which is a million bytes.
+        value: How many: all of it.
+        parts: What it consists of, by name, in the same unit.
+    """
+
+    of: str = ""
+    unit: Literal["s", "MB"] = "s"
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def whole(cls, of: str = "", **parts: float) -> Amount:
+        """The seconds of parts that follow each other."""
+        return cls(of=of, value=round(sum(parts.values()), 2), parts=parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        name: What was done.
+        ours: What it took.
+        theirs: What it is held against, in the same unit; None where it stands for itself.
+        limit: What we promise: of the ratio of ours to theirs, or of ours where there is no other; None where
+            the figure is there to be seen only.
+    """
+
+    name: str
+    ours: Amount
+    theirs: Amount | None = None
+    limit: float | None = None
+
+    @property
+    def measure(self) -> float:
+        """What the limit is of."""
+        return self.ours.value / self.theirs.value if self.theirs else self.ours.value
+
+    @property
+    def holds(self) -> bool:
+        """Whether the limit is kept."""
+        return self.limit is None or self.measure <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectBench:
+    """One run of the benchmark of the direct engine.
+
+    Attributes:
+        row: The row whose lock was built.
+        host: The machine, for people.
+        command: What wrote this.
+        date: When, in UTC.
+        tools: The versions of the programs that took part, by name.
+        figures: What was measured.
+    """
+
+    row: str
+    host: str
+    command: str
+    date: str
+    tools: Mapping[str, str]
+    figures: tuple[Figure, ...]
+
+    def text(self) -> str:
+        """The text of `evidence/bench-direct.json`."""
+        return _text(self)
 
 
 def read(path: Path) -> Bench | None:
-    """The benchmark in a file, or None where it was never run."""
+    """The benchmark of Dockerfiles in a file, or None where it was never run."""
     if not path.is_file():
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
     return Bench(**{**data, "runs": tuple(Run(**run) for run in data["runs"])})
+
+
+def read_direct(path: Path) -> DirectBench | None:
+    """The benchmark of the direct engine in a file, or None where it was never run."""
+    if not path.is_file():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return DirectBench(**{**data, "figures": tuple(_figure(figure) for figure in data["figures"])})
+
+
+def _figure(data: Mapping[str, Any]) -> Figure:
+    theirs = data["theirs"]
+    return Figure(
+        **{**data, "ours": Amount(**data["ours"]), "theirs": Amount(**theirs) if theirs else None},
+    )
+
+
+def _text(record: Bench | DirectBench) -> str:
+    return json.dumps(asdict(record), indent=1) + "\n"

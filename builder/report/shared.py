@@ -32,6 +32,7 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
         verdicts=tuple(verdicts),
         survey=counts(project.survey),
         bench=bench.read(project.bench),
+        direct=bench.read_direct(project.bench.with_name(bench.DIRECT)),
     )
     page = project.root / "README.md"
     return {page: readme(page.read_text(encoding="utf-8"), told)}

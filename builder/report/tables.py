@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from textwrap import shorten
 
 from rich import box
 from rich.table import Table
@@ -11,6 +12,9 @@ from rich.table import Table
 from builder.engines.direct.difference import Difference
 from builder.plan import Plan
 from builder.verify.evidence import Evidence
+
+LONGEST_REASON = 160
+"""Characters of why a layer is fetched; `cuvee diff --json` tells all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,8 @@ def difference(found: Difference) -> Table:
     table.add_column("MB to pull", justify="right")
     table.add_column("why", overflow="fold")
     for layer in found.pulled:
-        table.add_row(layer.title, f"{layer.size / 1e6:.1f}", layer.why)
+        why = shorten(layer.why, LONGEST_REASON, placeholder=" …")
+        table.add_row(layer.title, f"{layer.size / 1e6:.1f}", why)
     table.add_section()
     table.add_row("all", f"{found.pulled_bytes / 1e6:.1f}", "they are one image" if found.same else "")
     table.add_row(f"{found.shared} layers are there", f"({found.shared_bytes / 1e6:.1f})", "")

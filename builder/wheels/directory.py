@@ -1,7 +1,8 @@
 """The directory of a wheel: its members, none of them believed before it was checked.
 
 `zipfile` reads the directory. What no wheel may have is refused before any member is read: paths that climb
-out, two members of one name, links, encryption, sizes that no zip file can have, members that overlap.
+out or that no terminal should show, two members of one name, links, encryption, sizes that no zip file can
+have, members that overlap.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ HEADER_SIZE = 30
 
 ENCRYPTED, UTF_8 = 0x1, 0x800
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.error)  # its stubs call the class an exception
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 OUTSIDE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)", re.DOTALL)
 
 
@@ -112,6 +114,11 @@ def damage_reported(place: str) -> Iterator[None]:
         ) from error
 
 
+def shown(text: str) -> str:
+    """A text of a wheel as an error tells it: not all of a long one, and nothing that moves a cursor."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text[:MOST_NAME])
+
+
 def _member(info: zipfile.ZipInfo, end: int) -> Member:
     return Member(
         path=info.filename,
@@ -149,6 +156,8 @@ def _causes(info: zipfile.ZipInfo, end: int) -> Iterator[str]:
     name = _written_name(info)
     if not name or b"\0" in name:
         yield "has no name, or a zero byte in it"
+    if CONTROL.search(info.orig_filename.replace("\0", "")):
+        yield "has a name with a control character"
     if OUTSIDE.match(info.orig_filename):
         yield "has a path that leads out of the wheel"
     if not _is_utf_8(name):

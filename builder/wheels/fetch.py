@@ -39,14 +39,26 @@ class Locked(Protocol):
 
 
 def lacking(files: Sequence[Locked], folder: Path) -> tuple[Locked, ...]:
-    """Those that the store in `folder` does not have."""
+    """Those that the store in `folder` does not have, each once: two environments may have one wheel."""
+    distinct = {(one.sha256, one.file): one for one in files}.values()
     with session() as network:
         store = WheelStore(folder=folder, session=network)
-        return tuple(one for one in files if not store.holds(one.file, one.sha256, one.size))
+        return tuple(one for one in distinct if not store.holds(one.file, one.sha256, one.size))
 
 
-def fetch_all(files: Sequence[Locked], folder: Path, say: Callable[[str], None]) -> None:
+def fetch_all(
+    files: Sequence[Locked],
+    folder: Path,
+    say: Callable[[str], None],
+    extra: Callable[[], str] | None = None,
+) -> None:
     """Download what the store in `folder` lacks; nothing is asked of the network where it lacks nothing.
+
+    Args:
+        files: What is wanted.
+        folder: The store of wheels.
+        say: Told what is fetched.
+        extra: Tells the address of an index to ask first, when something must be fetched.
 
     Raises:
         CannotResolveError: The index does not have a file.
@@ -57,9 +69,10 @@ def fetch_all(files: Sequence[Locked], folder: Path, say: Callable[[str], None])
         return
     total = sum(one.size for one in wanted)
     say(f"wheels: fetching {len(wanted)}, {total / 1e6:.0f} MB")
+    index = extra() if extra else None
     largest_first = sorted(wanted, key=lambda one: -one.size)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(_fetch, one, folder) for one in largest_first]
+        futures = [pool.submit(_fetch, one, folder, index) for one in largest_first]
         try:
             for future in futures:
                 future.result()
@@ -68,8 +81,8 @@ def fetch_all(files: Sequence[Locked], folder: Path, say: Callable[[str], None])
             raise
 
 
-def _fetch(one: Locked, folder: Path) -> None:
+def _fetch(one: Locked, folder: Path, index: str | None) -> None:
     with session() as network:  # one each: sessions are not made for several threads
         store = WheelStore(folder=folder, session=network)
-        url = find(network, one.name, one.version, one.file, one.sha256)
+        url = find(network, one.name, one.version, one.file, one.sha256, index)
         store.fetch(one.file, one.sha256, one.size, url)

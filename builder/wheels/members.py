@@ -24,7 +24,7 @@ LATER_READS = 8 * 1024 * 1024
 """Bytes that are read at once. The first tell whether the rest is wanted, and of a wheel on a server the rest
 is then one request, or a few."""
 
-CHUNK = 64 * 1024
+CHUNK = 32 * 1024
 """Compressed bytes that are inflated at once: at the most 1,032 times as many come out."""
 
 IN_MEMORY = 64 * 1024 * 1024

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from html.parser import HTMLParser
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -172,7 +173,14 @@ class _IndexFile:
     sha256: str
 
 
-def find(session: requests.Session, name: str, version: str, filename: str, sha256: str) -> str:
+def find(  # noqa: PLR0913, PLR0917 - a file, and where it is looked for
+    session: requests.Session,
+    name: str,
+    version: str,
+    filename: str,
+    sha256: str,
+    extra: str | None = None,
+) -> str:
     """The address of a file today, from the simple index (PEP 503 or, as JSON, PEP 691).
 
     Args:
@@ -181,12 +189,17 @@ def find(session: requests.Session, name: str, version: str, filename: str, sha2
         version: The file's version, for the message only: an index lists files, not versions.
         filename: The file to find.
         sha256: The hash it must have.
+        extra: The address of an index to ask first: that of a row which has one.
 
     Raises:
-        CannotResolveError: The index has no such file, or no index is known.
-        EngineOrNetworkError: The index does not answer, or has that file with another hash.
+        CannotResolveError: No index has such a file, or no index is known.
+        EngineOrNetworkError: An index does not answer, or has that file with another hash.
     """
-    listed = {file.name: file for file in _page(session, canonicalize_name(name), filename)}
+    project = canonicalize_name(name)
+    found = _page(session, project, filename, extra) if extra else ()
+    listed = {file.name: file for file in found if sha256 in (file.sha256, "")}
+    if filename not in listed:
+        listed = {file.name: file for file in _page(session, project, filename, index_address())}
     if filename not in listed:
         raise CannotResolveError(
             Fault(
@@ -206,7 +219,7 @@ def file_names(session: requests.Session, name: str) -> tuple[str, ...]:
         CannotResolveError: No index is known.
         EngineOrNetworkError: The index does not answer, or not as an index does.
     """
-    return tuple(file.name for file in _page(session, canonicalize_name(name), name))
+    return tuple(file.name for file in _page(session, canonicalize_name(name), name, index_address()))
 
 
 def index_address() -> str:
@@ -236,10 +249,12 @@ def _default_index() -> str:
     return PyPI.simple_url
 
 
-def _page(session: requests.Session, project: str, filename: str) -> tuple[_IndexFile, ...]:
-    url = f"{index_address().rstrip('/')}/{project}/"
+def _page(session: requests.Session, project: str, filename: str, address: str) -> tuple[_IndexFile, ...]:
+    url = f"{address.rstrip('/')}/{project}/"
     with reported(filename):
         response = session.get(url, headers={"Accept": PAGE_TYPES})
+        if response.status_code == HTTPStatus.NOT_FOUND and address != index_address():
+            return ()  # an extra index has few projects
         response.raise_for_status()
     listed = _from_json if "json" in response.headers.get("Content-Type", "") else _from_html
     try:

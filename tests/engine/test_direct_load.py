@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import json
 import os
 import signal
 import tarfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -203,6 +205,8 @@ class TestTrouble:
             fix="See whether it runs and has room (`docker info`, `docker system df`), and try again",
         )
         engine.close()
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()  # the SDK does not close a socket that failed to connect
         daemon.end(signal.SIGKILL)
         again = daemon.start()
         assert again.image_id("cuvee:loaded") == old.id

@@ -17,7 +17,7 @@ from builder.engines.direct import baselock
 from builder.engines.direct.base import LAYOUT, BaseLayer, provide, unpack, update
 from builder.engines.direct.baselock import BaseLock, Package
 from builder.engines.direct.debian import SNAPSHOT, packages_of
-from builder.engines.direct.gz import COMPRESSOR
+from builder.engines.direct.gz import COMPRESSOR, HEAD
 from builder.engines.direct.normal import File, normal
 from builder.engines.direct.tar import MTIME
 from builder.errors import (
@@ -125,7 +125,8 @@ class TestNormal:
             "etc/apt/preferences.d/cuvee",
             "etc/apt/auth.conf", "etc/apt/auth.conf.d/token",
             "var/log/dpkg.log", "var/log/apt/history.log",
-            "var/lib/apt/lists/lock", "var/lib/apt/lists/auxfiles/", "var/lib/apt/lists/mirror_Packages", "var/lib/apt/extended_states",
+            "var/lib/apt/lists/lock", "var/lib/apt/lists/auxfiles/", "var/lib/apt/lists/mirror_Packages",
+            "var/lib/apt/extended_states",
             "var/cache/apt/pkgcache.bin", "var/cache/apt/archives/lock",
             "var/cache/ldconfig/aux-cache", "var/cache/debconf/config.dat-old",
             "var/lib/dpkg/status-old", "var/lib/dpkg/lock", "var/lib/dpkg/available",
@@ -335,6 +336,16 @@ class TestMaking:
             assert python
             assert python.read() == ROOT["./usr/bin/python3.11"].content
         assert made.lock.files == len(members) == len(made.lock.trace) / 2
+
+    def test_a_large_file_is_in_several_gzip_members(
+        self, bench: Bench, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = bench.update()
+        monkeypatch.setattr("builder.engines.direct.making._LARGEST", 30_000)
+        parts = bench.update()
+        assert parts.lock.diff_id == whole.lock.diff_id
+        assert parts.path.read_bytes().count(HEAD) > whole.path.read_bytes().count(HEAD)
+        assert b"".join(parts.tar()) == b"".join(whole.tar())
 
     def test_order_and_times_do_not_change_it(self, bench: Bench) -> None:
         first = bench.update().lock

@@ -265,3 +265,38 @@ def test_without_an_index_and_without_pip_the_variable_is_named(monkeypatch: pyt
 
     with pytest.raises(CannotResolveError, match=r"UV_DEFAULT_INDEX: is not set.*Set it to the address"):
         index_address()
+
+
+def test_a_rows_own_index_is_asked_first_and_the_default_one_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def page(url: str) -> str:
+        own = {"torch": '<a href="torch-1+cu.whl#sha256=aa">torch-1+cu.whl</a>'}
+        all_others = {"click": '<a href="click-8.whl#sha256=bb">click-8.whl</a>'}
+        return {"own.test": own, "all.test": all_others}[url.split("/")[2]].get(url.split("/")[-2], "")
+
+    class Answer:
+        def __init__(self, url: str) -> None:
+            self.url, self.text, self.headers = url, page(url), {"Content-Type": "text/html"}
+            self.status_code, self.reason = (200, "OK") if self.text else (404, "Not Found")
+
+        def raise_for_status(self) -> None:
+            if not self.text:
+                raise requests.HTTPError(response=self)  # type: ignore[arg-type]
+
+    class Network:
+        def get(self, url: str, **_: object) -> Answer:
+            return Answer(url)
+
+    network: Any = Network()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://all.test/simple")
+    extra = "http://own.test/simple"
+    assert (
+        find(network, "torch", "1", "torch-1+cu.whl", "aa", extra)
+        == "http://own.test/simple/torch/torch-1+cu.whl"
+    )
+    assert (
+        find(network, "click", "8", "click-8.whl", "bb", extra) == "http://all.test/simple/click/click-8.whl"
+    )
+    with pytest.raises(EngineOrNetworkError):
+        find(network, "nosuch", "1", "nosuch-1.whl", "cc", extra)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from builder.engines.direct.assemble import Assembly
 from builder.engines.direct.baselock import first_difference
+from builder.engines.direct.grouping import OTHERS
+from builder.engines.direct.image import OciImage
 from builder.errors import CheckFailedError, Fault
 from builder.lock.image import ImageRecord
 
@@ -32,10 +36,42 @@ def require_same(place: str, assembly: Assembly, recorded: ImageRecord, made: Im
                     "wrong is written anew after deleting `image` from the lock",
                 )
             )
-    raise CheckFailedError(
+    if len(recorded.layers) != len(made.layers):
+        raise _edited(
+            f"{place} image.layers",
+            f"the record has {len(recorded.layers)} layers, and this build gave {len(made.layers)}",
+        )
+    raise _edited(
+        f"{place} image.manifest",
+        f"the record says {recorded.manifest}, and its own layers make {made.manifest}",
+    )
+
+
+def recorded_image(place: str, assembly: Assembly, recorded: ImageRecord) -> OciImage:
+    """The image that a record of this recipe tells of; nothing of it is read.
+
+    Raises:
+        CheckFailedError: The record does not agree with itself: it was edited.
+    """
+    wanted = len(assembly.order.groups) + OTHERS
+    if len(recorded.layers) != wanted:
+        raise _edited(
+            f"{place} image.layers", f"the record has {len(recorded.layers)} layers, and the row has {wanted}"
+        )
+    image = assembly.image(recorded.layers)
+    if image.digest != recorded.manifest:
+        raise _edited(
+            f"{place} image.manifest",
+            f"the record says {recorded.manifest}, and its own layers make {image.digest}",
+        )
+    return image
+
+
+def _edited(place: str, cause: str) -> CheckFailedError:
+    return CheckFailedError(
         Fault(
-            place=f"{place} image.manifest",
-            cause=f"the record says {recorded.manifest}, and its own layers make {made.manifest}",
+            place=place,
+            cause=cause,
             fix="The record was edited: delete `image` from the lock, and build again",
         )
     )
@@ -43,6 +79,9 @@ def require_same(place: str, assembly: Assembly, recorded: ImageRecord, made: Im
 
 def _cause(assembly: Assembly, number: int, recorded: ImageRecord, made: ImageRecord) -> str:
     old, new = recorded.layers[number], made.layers[number]
+    if old.digest == new.digest:
+        names = [one.name for one in fields(old) if getattr(old, one.name) != getattr(new, one.name)]
+        return f"the record's digest is right, and its {', '.join(names)} not: it was edited"
     digests = f"the record says {old.digest}, and this build gave {new.digest}"
     at = first_difference(old.trace, new.trace)
     if at is None:

@@ -19,6 +19,7 @@ from builder.engines.direct.environment import environment_files
 from builder.engines.direct.grouping import Group
 from builder.engines.direct.image import Bytes, Layer, OciImage, canonical, configuration, sha256
 from builder.engines.direct.loadercache import loader_files
+from builder.engines.direct.store import touch
 from builder.engines.direct.stream import Measured
 from builder.engines.direct.tar import Node, parents
 from builder.engines.direct.unpack import inflated
@@ -215,10 +216,12 @@ class Assembly:
 
     def _recall(self, key: str) -> Measured | None:
         try:
-            told = json.loads(self._file(key).read_bytes())
-            return Measured(**told)
+            found = Measured(**json.loads(self._file(key).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
+        touch(self._file(key))
+        touch(self._made(key))
+        return found
 
     def _remember(self, key: str, found: Measured) -> None:
         self.pantry.store.write(self._file(key), (canonical(asdict(found)),))
@@ -243,7 +246,7 @@ class Assembly:
         self, title: str, key: str, make: Callable[[], list[Entry]]
     ) -> tuple[str, tuple[str, ...], Measured]:
         found = self._recall(key)
-        if found is None:
+        if found is None or not self._made(key).is_file():
             entries = make()
             self.pantry.store.write(self._made(key), stream.blob(entries, ()))
             found = stream.measure(entries, ())
@@ -275,8 +278,8 @@ class Assembly:
         return self._key("loader", *map(str, plan.loader), *links, *sonames)
 
     def _loader(self) -> list[Entry]:
-        plan = self.order.plan
-        entries = loader_files(self.pantry.workshop.root, plan.loader, self.order.sonames)
+        plan, shop = self.order.plan, self.pantry.workshop
+        entries = loader_files(shop.root, plan.loader, self.order.sonames, shop.interpreter.shell)
         links = [Entry(Node(str(link.path)[1:], "link", 0o777, str(link.target))) for link in plan.links]
         return with_parents([*entries, *links])
 

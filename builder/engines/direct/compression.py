@@ -20,6 +20,7 @@ import zstandard
 from builder.engines.direct.image import LAYER, Compression, Layer, OciImage, canonical
 from builder.engines.direct.store import Store, touch
 from builder.engines.direct.stream import PIECE
+from builder.errors import CheckFailedError, Fault
 
 LEVEL: Final = 3
 """Higher levels search with instructions that not every processor has, and may find other matches (zstd's
@@ -34,6 +35,7 @@ def compressed(image: OciImage, how: Compression, store: Store) -> OciImage:
     zstd's blobs are kept in the store, since each takes a while; all else is read from the wheels again.
 
     Raises:
+        CheckFailedError: A layer is not what its `diff_id` says.
         CuveeError: A layer cannot be read, or the store cannot be written.
     """
     if how == "passthrough":
@@ -56,7 +58,7 @@ def _zstd(layer: Layer, store: Store) -> Layer:
     about, blob = store.path("blobs", f"{recipe}.json"), store.path("blobs", f"{recipe}.tar.zst")
     told = _read(about)
     if "digest" not in told or not blob.is_file() or blob.stat().st_size != told["size"]:
-        store.write(blob, _zstd_pieces(layer.tar()))
+        store.write(blob, _zstd_pieces(_same(layer)))
         told = {"digest": f"sha256:{_sha256(blob)}", "size": blob.stat().st_size}
         store.write(about, (canonical(told),))
     touch(about)
@@ -68,6 +70,25 @@ def _zstd(layer: Layer, store: Store) -> Layer:
         size=told["size"],
         blob=partial(_file, blob),
     )
+
+
+def _same(layer: Layer) -> Iterator[bytes]:
+    """The tar archive of a layer; it fails at its end where it is not the layer's.
+
+    The blob's digest is made here: nothing else would tell that it is of something else.
+    """
+    found = hashlib.sha256()
+    for piece in layer.tar():
+        found.update(piece)
+        yield piece
+    if f"sha256:{found.hexdigest()}" != layer.diff_id:
+        raise CheckFailedError(
+            Fault(
+                place=f"layer {layer.title}",
+                cause=f"its content's SHA-256 is {found.hexdigest()} and should be {_hex(layer.diff_id)}",
+                fix="The store or the lock is damaged: run `cuvee clean --store`, and build again",
+            )
+        )
 
 
 def _zstd_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -98,10 +119,10 @@ def _sha256(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        told: dict[str, Any] = json.loads(path.read_bytes())
+        told = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return told
+    return told if isinstance(told, dict) else {}
 
 
 def _hex(digest: str) -> str:

@@ -44,6 +44,7 @@ class Pantry:
         workshop: What runs the base's programs.
         python: The full version of the base's Python, as Debian has it: bytecode is of one Python.
         say: Told what takes long.
+        extra: Tells the address of the row's own index, if it has one.
     """
 
     lock: Lock
@@ -51,6 +52,7 @@ class Pantry:
     workshop: Workshop
     python: str
     say: Say
+    extra: Callable[[], str] | None = None
 
     def provide(self, groups: Sequence[Group]) -> None:
         """See that all that groups are made of is in the store: their wheels, and bytecode.
@@ -72,6 +74,8 @@ class Pantry:
         self._build([package for package in packages if package.is_source])
         for package in packages:
             touch(self.store.path("wheels", package.sha256))
+            if package.is_source:
+                touch(self.store.path("built", self._built_key(package)))
 
     def named_entries(self, group: Group) -> Iterator[tuple[str, Entry]]:
         """The entries of a group's wheels, bytecode aside, each with the name of its wheel."""
@@ -99,6 +103,8 @@ class Pantry:
             BadInputError: A wheel is damaged, or is no sound wheel.
         """
         files = list(self._files(group))
+        for _, bytecode in files:
+            touch(bytecode)
         with opened([path for pair in files for path in pair if path.stat().st_size]) as archives:
             yield _ordered(self._entries(group, files, archives)), archives
 
@@ -143,7 +149,7 @@ class Pantry:
         sources = [one for one in packages if one.is_source and not self.wheel(one).is_file()]
         there = [one for one in packages if one.is_source and one not in sources]
         wanted = [one for one in packages if one not in there]
-        fetch_all([*wanted, *(tools if sources else ())], self.store.wheels, self.say)
+        fetch_all([*wanted, *(tools if sources else ())], self.store.wheels, self.say, self.extra)
 
     def _build(self, packages: Sequence[Package]) -> None:
         tools = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -110,7 +110,8 @@ def _versions(layers: Iterable[DescribedLayer]) -> dict[str, str]:
     for layer in layers:
         for package in layer.packages:
             name, _, version = package.partition(" ")
-            found[name] = f"{found[name]} and {version}" if name in found else version
+            before = found.get(name, version)
+            found[name] = before if version in before.split(" and ") else f"{before} and {version}"
     return found
 
 
@@ -118,16 +119,17 @@ def _why(layer: DescribedLayer, one: Described, before: Mapping[str, str]) -> st
     if not layer.packages:
         has = any(layer.title == other.title for other in one.layers)
         return "its files differ" if has else "only the other image has it"
-    return ", ".join(_reasons(layer, before)) or (
-        "the same packages, in other company or compiled by another Python"
-    )
+    return _reasons(layer, before) or "the same packages, in other company or compiled by another Python"
 
 
-def _reasons(layer: DescribedLayer, before: Mapping[str, str]) -> Iterator[str]:
-    for package in layer.packages:
-        name, _, version = package.partition(" ")
-        known = before.get(name)
-        if known is None:
-            yield f"{name} {version} is new"
-        elif version not in known.split(" and "):
-            yield f"{name} {known} → {version}"
+def _reasons(layer: DescribedLayer, before: Mapping[str, str]) -> str:
+    """What is another version comes first, then what is new."""
+    pairs = [package.split(" ", 1) for package in layer.packages]
+    changed = [
+        f"{name} {before[name]} → {version}"
+        for name, version in pairs
+        if name in before and version not in before[name].split(" and ")
+    ]
+    new = [f"{name} {version}" for name, version in pairs if name not in before]
+    told = [", ".join(changed), f"new: {', '.join(new)}" if new else ""]
+    return "; ".join(part for part in told if part)

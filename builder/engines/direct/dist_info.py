@@ -6,6 +6,7 @@ import base64
 import binascii
 import configparser
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from itertools import pairwise
 from packaging.utils import canonicalize_name
 
 from builder.errors import BadInputError, Fault
-from builder.wheels.directory import Member
+from builder.wheels.directory import Member, shown
 from builder.wheels.filename import wheel_name
 from builder.wheels.members import Archive
 
@@ -84,6 +85,22 @@ def dist_info(archive: Archive) -> DistInfo:
     return DistInfo(folder=folder, hashes=hashes, programs=_programs(archive, members, folder))
 
 
+def require_hash(place: str, found: str, said: str) -> None:
+    """See that a file's SHA-256, in hex, is what RECORD says of it.
+
+    Raises:
+        BadInputError: It is not.
+    """
+    if found != said:
+        raise BadInputError(
+            Fault(
+                place=place,
+                cause=f"its sha256 is {found}, and the wheel's RECORD says {said}",
+                fix="Do not install it: the wheel is not what its authors made; use another version",
+            )
+        )
+
+
 def _folder(archive: Archive, members: Mapping[str, Member]) -> str:
     folders = {path.partition("/")[0] for path in members if path.partition("/")[0].endswith(".dist-info")}
     if len(folders) != 1:
@@ -112,14 +129,14 @@ def _hashes(archive: Archive, members: Mapping[str, Member], folder: str) -> dic
         if not path or path in (f"{folder}/{name}" for name in UNSIGNED):
             continue
         if path in hashes:
-            raise _refused(place, f"it lists {path} twice")
+            raise _refused(place, f"it lists {shown(path)} twice")
         hashes[path] = _sha256(place, path, said)
     return hashes
 
 
 def _lines(place: str, text: str) -> list[list[str]]:
     try:
-        return list(csv.reader(text.splitlines()))
+        return list(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise _refused(place, f"it cannot be read: {error}") from error
 
@@ -131,7 +148,7 @@ def _sha256(place: str, path: str, said: str) -> str:
     except (binascii.Error, ValueError):
         raw = b""
     if name != "sha256" or len(raw) != _SHA256_BYTES:
-        raise _refused(place, f"it has no SHA-256 of {path}")
+        raise _refused(place, f"it has no SHA-256 of {shown(path)}")
     return raw.hex()
 
 
@@ -144,14 +161,14 @@ def _require_same_files(
         ("it lists {}, which is not in the wheel", hashes.keys() - members.keys()),
     ):
         if paths:
-            raise _refused(f"{archive.name} {folder}/RECORD", cause.format(min(paths)))
+            raise _refused(f"{archive.name} {folder}/RECORD", cause.format(shown(min(paths))))
 
 
 def _programs(archive: Archive, members: Mapping[str, Member], folder: str) -> tuple[EntryPoint, ...]:
     path = f"{folder}/entry_points.txt"
     if path not in members:
         return ()
-    parser = _Parser(delimiters=("=",), strict=False)
+    parser = _Parser(delimiters=("=",), strict=False, default_section="")  # no section is of all programs
     try:
         parser.read_string(_text(archive, members, path, MOST_TEXT))
     except configparser.Error as error:
@@ -170,7 +187,7 @@ def _entry_points(place: str, parser: configparser.RawConfigParser) -> Iterator[
         for name, value in parser.items(section) if parser.has_section(section) else ():
             found = _ENTRY_POINT.fullmatch(value.strip())
             if not found or not _SCRIPT_NAME.fullmatch(name):
-                raise _refused(place, f"{name} = {value} is no program")
+                raise _refused(place, f"{shown(name)} = {shown(value)} is no program")
             yield EntryPoint(name=name, module=found["module"], function=found["object"])
 
 

@@ -109,7 +109,7 @@ def _of_part(
 
 def _at_most(found: Sequence[Group], most: int) -> Sequence[Group]:
     """Groups joined until they are few enough: always the smallest two that go to one place."""
-    groups = sorted(found, key=lambda group: (group.size, group.names))
+    groups = sorted(found, key=_smallest_first)
     while len(groups) > most:
         first = next(one for one in groups if sum(_place(one) == _place(other) for other in groups) > 1)
         groups.remove(first)
@@ -118,8 +118,12 @@ def _at_most(found: Sequence[Group], most: int) -> Sequence[Group]:
         packages = _by_name((*first.packages, *second.packages))
         rows = tuple(sorted({*first.rows} & {*second.rows}))
         groups.append(replace(first, packages=packages, rows=rows))
-        groups.sort(key=lambda group: (group.size, group.names))
+        groups.sort(key=_smallest_first)
     return groups
+
+
+def _smallest_first(group: Group) -> tuple[object, ...]:
+    return group.size, group.names, _place(group)
 
 
 def _place(group: Group) -> tuple[str, bool]:
@@ -131,4 +135,4 @@ def _by_name(packages: Iterable[Package]) -> tuple[Package, ...]:
 
 
 def _order(group: Group) -> tuple[object, ...]:
-    return -len(group.rows), group.rows, -group.size, group.names
+    return -len(group.rows), group.rows, -group.size, group.names, _place(group)

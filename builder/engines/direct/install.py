@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from builder.engines.direct.dist_info import UNSIGNED, DistInfo, EntryPoint, dist_info
+from builder.engines.direct.dist_info import UNSIGNED, DistInfo, EntryPoint, dist_info, require_hash
 from builder.engines.direct.entry import Content, Entry, Held
 from builder.engines.direct.tar import Node
 from builder.errors import BadInputError, Fault
-from builder.wheels.directory import Member
+from builder.wheels.directory import MOST_FAULTS, Member
 from builder.wheels.filename import wheel_name
 from builder.wheels.members import Archive
 
@@ -26,6 +26,9 @@ INSTALLER = b"cuvee\n"
 MOST_SCRIPT = 4 * 1024 * 1024
 WHITEOUT = ".wh."
 """A layer's file whose name begins so deletes another one (OCI image spec, layers)."""
+
+MOST_NAME = 255
+"""Bytes of a file's name that Linux's file systems hold."""
 
 _EXECUTABLE = 0o111
 _PLACEHOLDER = b"#!python"
@@ -75,7 +78,7 @@ def placed(archive: Archive, target: Target) -> tuple[Placed, ...]:
     """Where the files of a wheel go; RECORD and what signs it are left out.
 
     Raises:
-        BadInputError: A file belongs nowhere, or its name would delete another one.
+        BadInputError: A file belongs nowhere, its name is too long, or it would delete another one.
     """
     found = tuple(
         _placed(archive, member, target) for member in archive.members if not _is_record(member.path)
@@ -83,14 +86,14 @@ def placed(archive: Archive, target: Target) -> tuple[Placed, ...]:
     faults = [
         Fault(
             place=f"{archive.name} {one.member.path}",
-            cause=f"in a layer, a name that begins with {WHITEOUT} deletes a file",
+            cause=cause,
             fix="Do not install it: use another version",
         )
         for one in found
-        if any(part.startswith(WHITEOUT) for part in one.path.parts)
+        for cause in _unfit(one.path)
     ]
     if faults:
-        raise BadInputError(*faults)
+        raise BadInputError(*faults[:MOST_FAULTS])
     return found
 
 
@@ -120,14 +123,17 @@ def install(
     """
     info = dist_info(archive)
     lines: list[tuple[str, str, str]] = [(path, "", "") for path in bytecode]
-    replaced = {target.site / path for path in bytecode}  # numpy's wheel brings a compiled file of its own
+    written = dict(_written(info, target))
+    # What an installer makes is not taken from the wheel: numpy's brings a compiled file of its own, others
+    # bring an INSTALLER or, as setuptools once made it, a script for each entry point.
+    replaced = {target.site / path for path in bytecode} | written.keys()
     for one in placed(archive, target):
         if one.path in replaced:
             continue
         entry = _entry(archive, position, one, info, target, made=made)
         lines.append(_line(one.path, entry.content, target))
         yield entry
-    for path, content in _written(info, target):
+    for path, content in written.items():
         lines.append(_line(path, content, target))
         program = path.parent == target.prefix / "bin"
         yield Entry(Node(_inside(path), mode=0o755 if program else 0o644), content)
@@ -147,11 +153,19 @@ def _is_record(path: str) -> bool:
     return folder.endswith(".dist-info") and "/" not in folder and name in UNSIGNED
 
 
+def _unfit(path: PurePosixPath) -> Iterator[str]:
+    """What is wrong with a path in a layer."""
+    if any(part.startswith(WHITEOUT) for part in path.parts):
+        yield f"in a layer, a name that begins with {WHITEOUT} deletes a file"
+    if any(len(part.encode()) > MOST_NAME for part in path.parts):
+        yield f"no file system holds a name of more than {MOST_NAME} bytes"
+
+
 def _placed(archive: Archive, member: Member, target: Target) -> Placed:
-    top, _, rest = member.path.partition("/")
-    if not top.endswith(".data"):
-        return Placed(member=member, path=target.site / member.path)
-    scheme, _, below = rest.partition("/")
+    parts = PurePosixPath(member.path).parts  # `a//b` and `./a` are `a/b` and `a`, as for pip
+    if parts and not parts[0].endswith(".data"):
+        return Placed(member=member, path=target.site.joinpath(*parts))
+    scheme, *below = parts[1:] or ("",)
     name = wheel_name(archive.name).distribution
     folders = {
         "purelib": target.site,
@@ -165,11 +179,11 @@ def _placed(archive: Archive, member: Member, target: Target) -> Placed:
         raise BadInputError(
             Fault(
                 place=f"{archive.name} {member.path}",
-                cause=f"a wheel's .data has no folder {scheme!r}",
+                cause=f"it belongs nowhere: a wheel's .data has the folders {', '.join(sorted(folders))}",
                 fix="Do not install it: use another version",
             )
         )
-    return Placed(member=member, path=folders[scheme] / below, program=scheme == "scripts")
+    return Placed(member=member, path=folders[scheme].joinpath(*below), program=scheme == "scripts")
 
 
 def _entry(  # noqa: PLR0913 - a file, where it is from, where it goes
@@ -177,10 +191,11 @@ def _entry(  # noqa: PLR0913 - a file, where it is from, where it goes
 ) -> Entry:
     executable = one.program or bool(one.member.mode & _EXECUTABLE)
     node = Node(_inside(one.path), mode=0o755 if executable else 0o644)
-    content: Content = Held(position, one.member, info.hashes[one.member.path])
+    content = Held(position, one.member, info.hashes[one.member.path])
     if one.program and next(archive.pieces(one.member), b"").startswith(_PLACEHOLDER):
-        content = _with_interpreter(archive.read(one.member, MOST_SCRIPT), target)
-        return Entry(node, content)
+        script = archive.read(one.member, MOST_SCRIPT)
+        require_hash(archive.place(one.member), hashlib.sha256(script).hexdigest(), content.sha256)
+        return Entry(node, _with_interpreter(script, target))
     return Entry(node, content, made=made)
 
 
@@ -215,7 +230,7 @@ def _line(path: PurePosixPath, content: Content, target: Target) -> tuple[str, s
 
 def _record(lines: Sequence[tuple[str, str, str]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(sorted(lines))
+    csv.writer(text, lineterminator="\n").writerows(sorted(set(lines)))
     return text.getvalue().encode()
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from builder.engines.direct.image import INDEX, MANIFEST, Bytes, OciImage, canonical
 from builder.errors import BadInputError, CheckFailedError, EngineOrNetworkError, Fault
@@ -24,6 +25,8 @@ REFERENCE = "org.opencontainers.image.ref.name"
 NAME = "io.containerd.image.name"
 _PART = ".part-"
 
+_Named: TypeAlias = tuple[Any, dict[str, Any]]
+
 
 def write(image: OciImage, folder: Path) -> tuple[int, int]:
     """Put an image into a layout, which is made where there is none.
@@ -32,15 +35,17 @@ def write(image: OciImage, folder: Path) -> tuple[int, int]:
         How many blobs were written, and their bytes; what was there already is not written again.
 
     Raises:
-        BadInputError: The folder has files, and is no layout.
+        BadInputError: The folder has files and is no layout, or its list of images is damaged.
         CheckFailedError: A layer's content is not what its digest says.
         EngineOrNetworkError: It cannot be written.
     """
     try:
-        _make(folder)
+        _require_own(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with _alone(folder):
+            listed = _listed(folder)  # before gigabytes are written
             counts = [_write_blob(folder, *blob) for blob in _blobs(image)]
-            _write_index(folder, image)
+            _write_index(folder, image, *listed)
     except OSError as error:
         raise EngineOrNetworkError(
             Fault(
@@ -73,26 +78,29 @@ def manifests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from error
 
 
-def _make(folder: Path) -> None:
-    mark = folder / MARK
-    if not mark.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BadInputError(
-                Fault(
-                    place=str(folder),
-                    cause="it has files, and is no OCI image layout",
-                    fix="Name an empty folder, or one that does not exist yet",
-                )
+def _require_own(folder: Path) -> None:
+    if folder.exists() and not (folder / MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInputError(
+            Fault(
+                place=str(folder),
+                cause="it has files, and is no OCI image layout",
+                fix="Name an empty folder, or one that does not exist yet",
             )
-        (folder / "blobs" / "sha256").mkdir(parents=True)
-        _replace(mark, canonical({"imageLayoutVersion": "1.0.0"}))
+        )
 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write, and sweep what a killed one has left."""
-    with (folder / MARK).open("rb") as mark:
+    """Let one process at a time write, and sweep what a killed one has left.
+
+    The file that says that this is a layout is the first that is made, and is never replaced: it is the lock.
+    """
+    with (folder / MARK).open("ab") as mark:  # over a network, only what is open for writing can be locked
         fcntl.flock(mark, fcntl.LOCK_EX)
+        if not os.fstat(mark.fileno()).st_size:
+            mark.write(canonical({"imageLayoutVersion": "1.0.0"}))
+            mark.flush()
+        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         for left in folder.rglob(f"{_PART}*"):
             left.unlink(missing_ok=True)
         yield
@@ -117,42 +125,66 @@ def _write_blob(folder: Path, digest: str, size: int, read: Bytes) -> int:
                 found.update(piece)
                 file.write(piece)
         if f"sha256:{found.hexdigest()}" != digest:
-            raise CheckFailedError(_another(digest, found.hexdigest()))
+            raise CheckFailedError(_another(digest, f"its SHA-256 is {found.hexdigest()}"))
+        if (written := part.stat().st_size) != size:
+            raise CheckFailedError(_another(digest, f"it has {written} bytes and should have {size}"))
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return size
 
 
-def _another(digest: str, found: str) -> Fault:
+def _another(digest: str, cause: str) -> Fault:
     return Fault(
         place=f"layer {digest}",
-        cause=f"its SHA-256 is {found}",
+        cause=cause,
         fix="The store or the lock is damaged: run `cuvee clean --store`, and build again",
     )
 
 
-def _write_index(folder: Path, image: OciImage) -> None:
+def _listed(folder: Path) -> tuple[list[_Named], list[_Named]]:
+    """The images that `index.json` and `manifest.json` name, each with the name that it has there."""
+    index, loads = folder / "index.json", folder / "manifest.json"
+    try:
+        images = _read(index)["manifests"] if index.is_file() else []
+        loadable = _read(loads) if loads.is_file() else []
+        return [(_reference(one), one) for one in images], [(one["RepoTags"], one) for one in loadable]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadInputError(
+            Fault(
+                place=str(folder),
+                cause=f"its list of images is damaged: {error}",
+                fix="Name another folder, or delete this one",
+            )
+        ) from error
+
+
+def _reference(entry: dict[str, Any]) -> str | None:
+    """What an image is called in an index; other programs leave images without a name there."""
+    name: str | None = (entry.get("annotations") or {}).get(REFERENCE)
+    return name
+
+
+def _write_index(folder: Path, image: OciImage, images: list[_Named], loadable: list[_Named]) -> None:
     """Name the image in `index.json`, and in the `manifest.json` that `docker load` reads."""
-    index = _read(folder / "index.json") if (folder / "index.json").is_file() else {}
+    reference = image.name.rpartition(":")[2]
     entry = {
         "mediaType": MANIFEST,
         "digest": image.digest,
         "size": len(image.manifest),
-        "annotations": {REFERENCE: image.name.rpartition(":")[2], NAME: f"docker.io/library/{image.name}"},
+        "annotations": {REFERENCE: reference, NAME: f"docker.io/library/{image.name}"},
         "platform": {"architecture": "amd64", "os": "linux"},
     }
-    others = [one for one in index.get("manifests", ()) if one["annotations"] != entry["annotations"]]
-    entries = sorted([*others, entry], key=lambda one: str(one["annotations"]))
-    loads = _read(folder / "manifest.json") if (folder / "manifest.json").is_file() else []
+    entries = [entry, *(one for name, one in images if name != reference)]
     load = {
         "Config": _load_path(image.config_digest),
         "RepoTags": [image.name],
         "Layers": [_load_path(layer.digest) for layer in image.layers],
     }
-    rest = [one for one in loads if one["RepoTags"] != load["RepoTags"]]
-    _replace(folder / "manifest.json", canonical(sorted([*rest, load], key=lambda one: str(one["RepoTags"]))))
-    _replace(folder / "index.json", canonical({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}))
+    loads = [load, *(one for tags, one in loadable if tags != load["RepoTags"])]
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": sorted(entries, key=canonical)}
+    _replace(folder / "manifest.json", canonical(sorted(loads, key=canonical)))
+    _replace(folder / "index.json", canonical(index))
 
 
 def _load_path(digest: str) -> str:
@@ -161,8 +193,11 @@ def _load_path(digest: str) -> str:
 
 def _replace(path: Path, data: bytes) -> None:
     part = path.with_name(f"{_PART}{secrets.token_hex(8)}")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

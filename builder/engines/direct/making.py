@@ -25,6 +25,9 @@ BLOB: Final = "layer.tar.gz"
 _MEMBER: Final = 64 * 1024
 """Bytes that a gzip member has at least: with one a file, thousands of small ones would make 6% more."""
 
+_LARGEST: Final = 16 * 1024 * 1024
+"""Bytes at which one ends even within a file, so that a large file is not held in memory several times."""
+
 _MOST_TOLD: Final = 10  # packages that differ
 
 
@@ -141,7 +144,11 @@ def _members(files: Iterable[File], marks: list[str]) -> Iterator[bytes]:
         head = tar.header(node, len(content))
         marks.append(baselock.mark(head, hashlib.sha256(content).digest()))
         for part in (head, content, tar.padding(len(content))):
-            waiting += part
+            for start in range(0, len(part), _LARGEST):
+                waiting += part[start : start + _LARGEST]
+                if len(waiting) >= _LARGEST:
+                    yield bytes(waiting)
+                    waiting.clear()
         if len(waiting) >= _MEMBER:
             yield bytes(waiting)
             waiting.clear()

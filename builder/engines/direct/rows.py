@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from builder.abi.library import Library
 from builder.engines.direct import base, baselock
-from builder.engines.direct.agreement import require_same
+from builder.engines.direct.agreement import recorded_image, require_same
 from builder.engines.direct.assemble import Assembly, Order
 from builder.engines.direct.content import Pantry
 from builder.engines.direct.grouping import groups
@@ -24,6 +25,7 @@ from builder.matrix import Row
 from builder.plan import plan
 from builder.project import Project, write
 from builder.shell import Shell
+from builder.wheels.index import extra_index
 
 Say = Callable[[str], None]
 
@@ -80,6 +82,7 @@ class DirectRows:
                 workshop=open_shop,
                 python=order.base.python,
                 say=self.say,
+                extra=partial(extra_index, row.index, row.place("index")) if row.index else None,
             )
             yield Assembly(order, pantry)
 
@@ -108,12 +111,13 @@ class DirectRows:
 
         Raises:
             BadInputError: The lock has no record of the row's present image.
+            CheckFailedError: The record does not agree with itself.
         """
         with self.assembly(row) as assembly:
             recorded = self._lock(row).image
             if not recorded or recorded.recipe != assembly.order.recipe:
                 raise BadInputError(_unrecorded(row, recorded))
-            yield assembly.image(recorded.layers)
+            yield recorded_image(f"images/{row.id}/{record.FILE}", assembly, recorded)
 
     def check(self, row: Row) -> None:
         """See that the lock's record, if there is one, is of the row's present image.

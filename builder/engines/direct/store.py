@@ -102,6 +102,7 @@ class Store:
     def scratch(self) -> Iterator[Path]:
         """A folder on the store's disk that is deleted afterwards; a killed one is swept a day later."""
         with written(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
         try:
             yield folder
@@ -136,14 +137,19 @@ class Store:
                 shutil.rmtree(item.path, ignore_errors=True)
             else:
                 item.path.unlink(missing_ok=True)
-            freed += item.size
+            freed += item.size if not item.path.exists() else 0
         return freed
 
     def _sweep(self) -> None:
         """Delete what killed builds have left behind."""
-        for left in self.root.glob(f"{PARTIAL}*"):
-            if time.time() - _used(left) > STALE_S:
+        for left in (*self.root.glob(f"{PARTIAL}*"), *self.root.glob(f"*/{PARTIAL}*")):
+            if time.time() - _used(left) <= STALE_S:
+                continue
+            if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    left.unlink()
 
 
 def default_store() -> Store:
@@ -162,8 +168,8 @@ def to_delete(items: Iterable[Item], *, older_s: float | None, most: int | None)
 
     Of what is young enough, the least recently used goes first.
     """
-    by_age = sorted(items, key=lambda item: item.used)
-    old = [item for item in by_age if older_s is not None and item.used < time.time() - older_s]
+    by_age, now = sorted(items, key=lambda item: item.used), time.time()
+    old = [item for item in by_age if older_s is not None and item.used < now - older_s]
     rest = by_age[len(old) :]
     too_much = sum(item.size for item in rest) - most if most is not None else 0
     for item in rest:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from builder.engines.direct import gz, tar
+from builder.engines.direct.dist_info import require_hash
 from builder.engines.direct.entry import Entry, Held
-from builder.errors import BadInputError, Fault
 from builder.wheels.members import Archive, opened_wheel
 
 LITERAL = 256 * 1024
@@ -170,8 +170,8 @@ class _Both:
         for raw, piece in _framed(archive, held):
             found.update(piece)
             yield raw, piece
-        if held.sha256 and found.hexdigest() != held.sha256:
-            raise BadInputError(_not_of_record(archive.place(held.member), found.hexdigest(), held.sha256))
+        if held.sha256:
+            require_hash(archive.place(held.member), found.hexdigest(), held.sha256)
         if entry.made:
             self.trace.append(traced(head, found.digest()))
 
@@ -187,14 +187,6 @@ def _framed(archive: Archive, held: Held) -> Iterator[Pair]:
 
 def _stored(archive: Archive, held: Held) -> Iterator[bytes]:
     return gz.stored(archive.pieces(held.member), held.member.size)
-
-
-def _not_of_record(place: str, found: str, said: str) -> Fault:
-    return Fault(
-        place=place,
-        cause=f"its sha256 is {found}, and the wheel's RECORD says {said}",
-        fix="Do not install it: the wheel is not what its authors made; use another version",
-    )
 
 
 def _pairs(entries: Iterable[Entry], archives: Sequence[Archive], reader: _Reader) -> Iterator[Pair]:

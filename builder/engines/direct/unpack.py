@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -66,29 +67,36 @@ def unpack(
         The bytes of all files in it.
 
     Raises:
-        CheckFailedError: The archive is another one, or a path in it leads out of the folder.
+        CheckFailedError: The archive is another one or damaged, or a path in it leads out of the folder.
         OSError: It cannot be written.
     """
     stream = Stream(pieces)
+    try:
+        size = _unpack(stream, into, wanted or (lambda _: True))
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, INFLATE_ERROR) as error:
+        raise _damaged(diff_id, f"it is damaged: {error}") from error
+    if f"sha256:{stream.hash.hexdigest()}" != diff_id:
+        raise _damaged(diff_id, f"its content's SHA-256 is {stream.hash.hexdigest()}")
+    return size
+
+
+def _unpack(stream: Stream, into: Path, wanted: Callable[[str], bool]) -> int:
     buffered = io.BufferedReader(stream, _COPY)
     size = 0
     with tarfile.open(fileobj=buffered, mode="r|", bufsize=_COPY) as tar:
         for member in tar:
             path = _inside(into, member.name)
-            if wanted is None or wanted(member.name):
+            if wanted(member.name):
                 _write(tar, member, path, into)
                 size += member.size
     while buffered.read(_COPY):
         pass  # the zeros at the end belong to the hash
-    if f"sha256:{stream.hash.hexdigest()}" != diff_id:
-        raise CheckFailedError(
-            Fault(
-                place=f"layer {diff_id}",
-                cause=f"its content's SHA-256 is {stream.hash.hexdigest()}",
-                fix="The store is damaged: run `cuvee clean --store`, and build again",
-            )
-        )
     return size
+
+
+def _damaged(diff_id: str, cause: str) -> CheckFailedError:
+    fix = "The store is damaged: run `cuvee clean --store`, and build again"
+    return CheckFailedError(Fault(place=f"layer {diff_id}", cause=cause, fix=fix))
 
 
 def _inside(into: Path, name: str) -> Path:

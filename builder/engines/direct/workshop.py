@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.engines.direct.base import BaseLayer, unpack
 from builder.engines.direct.interpreter import Interpreter, needed
-from builder.engines.direct.store import Store
+from builder.engines.direct.store import Store, written
 from builder.shell import Shell
 
 
@@ -33,9 +33,15 @@ class Workshop:
 
     @cached_property
     def root(self) -> Path:
-        """The folder with the base's programs."""
+        """The folder with the base's programs.
+
+        Raises:
+            CheckFailedError: The base is damaged.
+            EngineOrNetworkError: There is no room for it.
+        """
         folder = self._stack.enter_context(self.store.scratch())
-        unpack(self.layer, folder, needed)
+        with written(self.store.root):
+            unpack(self.layer, folder, needed)
         return folder
 
     @cached_property

@@ -1,4 +1,4 @@
-"""`make bench [ROW]`: the same lock built two ways in one run, as a ratio.
+"""The same lock built with two Dockerfiles in one run, as a ratio: the first half of `make bench [ROW]`.
 
 The other way is what the field does: one `RUN pip install --no-cache-dir` of the lock. Both start
 from the same base, with nothing cached; then CTranslate2's version changes, and both build again.
@@ -6,28 +6,25 @@ from the same base, with nothing cached; then CTranslate2's version changes, and
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from builder import matrix
 from builder.engines import base, buildkit
 from builder.engines.docker import DockerEngine, connect
-from builder.errors import CuveeError
 from builder.lock.resolve import resolve
-from builder.lock.uv import Question, Refusal, ask
 from builder.matrix import Row
 from builder.plan import Plan, plan
-from builder.project import Project, find, write
+from builder.project import find, write
 from builder.render.dockerfile import dockerfile
 from builder.render.requirements import requirements
 from builder.report.bench import Bench, Run
+from tests.bench.common import DEFAULT, run, say, settle, show, today, with_older_ctranslate2
 
 COLD_LIMIT = 0.6
 CHANGED_LIMIT = 0.25
@@ -46,17 +43,12 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=index \\
 """
 
 
-def say(text: str) -> None:
-    """Tell a person how far it is."""
-    print(text, file=sys.stderr)  # noqa: T201 - talk
-
-
 def main(row_id: str) -> int:
     """Measure, write `evidence/bench.json`, and fail where a limit is passed."""
     project = find(Path.cwd())
     engine = connect(project.engine)
     row = matrix.load(project.matrix).select([row_id])[0]
-    older = _with_older_ctranslate2(project, row)
+    older = matrix.parse(with_older_ctranslate2(project, row)).select([row.id])[0]
     with tempfile.TemporaryDirectory(prefix="cuvee-bench-") as scratch:
         ours, theirs = Path(scratch) / "ours", Path(scratch) / "theirs"
         mark = f"bench-{time.time_ns()}"  # cache mounts of this run only: cold means cold
@@ -68,27 +60,11 @@ def main(row_id: str) -> int:
         engine.remove_image(tag)
     told = engine.describe()
     host = f"{told['cpus']} processors, Docker {told['version']}, {told['storage']}"
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    bench = Bench(row=row_id, host=host, command=f"make bench {row_id}", date=now, runs=tuple(runs))
+    bench = Bench(row=row_id, host=host, command=f"make bench {row_id}", date=today(), runs=tuple(runs))
     write(project.bench, bench.text())
-    for run in runs:
-        print(f"{run.name}: {run.theirs:.1f} s, {run.ours:.1f} s, ratio {run.ratio:.2f} (limit {run.limit})")  # noqa: T201
-    return 0 if all(run.ratio <= run.limit for run in runs) else 1
-
-
-def _with_older_ctranslate2(project: Project, row: Row) -> Row:
-    """The same row with the release of CTranslate2 before its own."""
-    demand = f"ctranslate2<{(row.ctranslate2 or '').removesuffix('.*')}"
-    glibc = row.base.glibc
-    question = Question(requirements=(demand,), as_of=row.as_of, python=row.python, glibc=glibc, alone=True)
-    found = ask(question, place=f"row {row.id}")
-    if isinstance(found, Refusal):
-        raise SystemExit(found.trace)
-    text = project.matrix.read_text(encoding="utf-8")
-    own = re.escape(row.ctranslate2 or "")
-    text = re.sub(rf"ctranslate2: {own}", f"ctranslate2: {found[0].version}", text)
-    say(f"bench: {row.ctranslate2} against {found[0].version}")
-    return matrix.parse(text).select([row.id])[0]
+    for one in runs:
+        show(f"{one.name}: {one.theirs:.1f} s, {one.ours:.1f} s, ratio {one.ratio:.2f} (limit {one.limit})")
+    return 0 if all(one.ratio <= one.limit for one in runs) else 1
 
 
 def _measured(
@@ -145,15 +121,11 @@ def _build(intended: Plan, way: str, folder: Path, on: base.BaseImage, engine: D
 
 
 def _seconds(work: Callable[[], None]) -> float:
-    os.sync()  # what the build before has yet to write must not slow this one down
+    settle()
     began = time.monotonic()
     work()
     return round(time.monotonic() - began, 1)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "cu121"))
-    except CuveeError as error:
-        say(str(error))
-        sys.exit(error.exit_code)
+    run(lambda: main(sys.argv[1] if len(sys.argv) > 1 else DEFAULT))

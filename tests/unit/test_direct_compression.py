@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from builder.engines.direct.compression import ZSTD, compressed
+from builder.engines.direct.image import LAYER, Compression, Layer, OciImage
+from builder.engines.direct.store import Store
+from builder.errors import CheckFailedError
+from tests.wheelmaker import image_of, layer_of, wheel
+
+CONTENT = b"".join(b"%d grapes\n" % number for number in range(300_000))  # some pieces of zstd's, and a rest
+
+
+def sha256(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def layer(content: bytes, size: int = 1 << 20) -> Layer:
+    """A layer whose archive comes in pieces of that size."""
+
+    def tar() -> Iterator[bytes]:
+        return (content[start : start + size] for start in range(0, len(content), size))
+
+    def blob() -> Iterator[bytes]:
+        raise AssertionError("the gzip file was read")
+
+    return Layer(title="vat 1.0", digest="sha256:gzip", size=7, diff_id=sha256(content), blob=blob, tar=tar)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "store").mkdir()
+    return Store(tmp_path / "store")
+
+
+def one(image: OciImage) -> Layer:
+    [found] = image.layers
+    return found
+
+
+def read(of: Layer) -> bytes:
+    data = b"".join(of.blob())
+    assert (of.digest, of.size) == (sha256(data), len(data))
+    return data
+
+
+def plain(data: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
+
+
+def test_passthrough_is_the_image_itself(store: Store) -> None:
+    image = image_of(layer(CONTENT))
+    assert compressed(image, "passthrough", store) is image
+    assert list(store.root.iterdir()) == []
+
+
+def test_without_compression_a_blob_is_its_archive(store: Store) -> None:
+    found = one(compressed(image_of(layer(CONTENT)), "none", store))
+    assert found.digest == found.diff_id == sha256(CONTENT)
+    assert found.media_type == "application/vnd.oci.image.layer.v1.tar"
+    assert read(found) == CONTENT
+
+
+def test_zstd_is_smaller_and_its_archive_is_the_same(store: Store) -> None:
+    found = one(compressed(image_of(layer(CONTENT)), "zstd", store))
+    assert found.media_type == "application/vnd.oci.image.layer.v1.tar+zstd"
+    assert plain(read(found)) == CONTENT
+    assert found.size < len(CONTENT) / 4
+    assert found.diff_id == sha256(CONTENT)
+
+
+@pytest.mark.parametrize("size", [1, 1 << 20, (1 << 20) - 1, 3 << 20, len(CONTENT)])
+def test_zstd_gives_the_same_bytes_whatever_pieces_the_archive_comes_in(size: int, tmp_path: Path) -> None:
+    content = CONTENT[:5000] if size == 1 else CONTENT
+    found = []
+    for name, pieces in (("a", 1 << 20), ("b", size)):
+        (tmp_path / name).mkdir()
+        found.append(one(compressed(image_of(layer(content, pieces)), "zstd", Store(tmp_path / name))))
+    assert found[0] == found[1]
+    assert read(found[0]) == read(found[1])
+
+
+def test_zstd_gives_these_bytes_on_every_machine(store: Store) -> None:
+    """Another release, level or number of threads gives others, and with them every image other digests."""
+    found = one(compressed(image_of(layer(CONTENT)), "zstd", store))
+    assert found.digest == "sha256:0552325776d6edddb085b196c160ab00d38434c40f6acc74369790b0a3c2b466", ZSTD
+
+
+def test_a_configuration_does_not_hang_on_the_compression_and_a_digest_does(store: Store) -> None:
+    image = image_of(layer(CONTENT))
+    ways: tuple[Compression, ...] = ("passthrough", "zstd", "none")
+    made = [compressed(image, how, store) for how in ways]
+    assert len({found.config_digest for found in made}) == 1
+    assert len({found.digest for found in made}) == 3
+    assert [one(found).media_type for found in made] == [LAYER[how] for how in ways]
+
+
+# What the store remembers
+
+
+def unread(of: Layer) -> Layer:
+    def never() -> Iterator[bytes]:
+        raise AssertionError("the archive was read again")
+
+    return replace(of, tar=never)
+
+
+@pytest.mark.parametrize("how", ["zstd", "none"])
+def test_a_layer_is_read_once_ever(how: Compression, store: Store) -> None:
+    first = one(compressed(image_of(layer(CONTENT)), how, store))
+    again = one(compressed(image_of(unread(layer(CONTENT))), how, store))
+    assert again == first
+    if how == "zstd":
+        assert read(again) == read(first)
+
+
+@pytest.mark.parametrize("damage", ["{", "[7]", "7", None])
+@pytest.mark.parametrize("suffix", ["json", "zst"])
+def test_what_the_store_has_lost_is_made_again(suffix: str, damage: str | None, store: Store) -> None:
+    first = one(compressed(image_of(layer(CONTENT)), "zstd", store))
+    [path] = store.path("blobs", "").glob(f"*.{suffix}")
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage)
+    again = one(compressed(image_of(layer(CONTENT)), "zstd", store))
+    assert again == first
+    assert plain(read(again)) == CONTENT
+
+
+def test_a_stored_blob_that_is_damaged_is_noticed_when_it_is_read(store: Store) -> None:
+    found = one(compressed(image_of(layer(CONTENT)), "zstd", store))
+    [blob] = store.path("blobs", "").glob("*.zst")
+    data = bytearray(blob.read_bytes())
+    data[500] ^= 1
+    blob.write_bytes(data)
+    with pytest.raises(CheckFailedError, match=r"layer vat 1\.0: its SHA-256 is"):
+        found.check()
+
+
+def test_a_layer_that_is_not_what_its_diff_id_says_is_never_compressed(store: Store) -> None:
+    other = replace(layer(b"other"), diff_id=sha256(CONTENT))
+    with pytest.raises(CheckFailedError) as caught:
+        compressed(image_of(other), "zstd", store)
+    [fault] = caught.value.faults
+    assert fault.place == "layer vat 1.0"
+    assert (
+        fault.cause == f"its content's SHA-256 is {sha256(b'other')[7:]} and should be {sha256(CONTENT)[7:]}"
+    )
+    assert "cuvee clean --store" in fault.fix
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_failure_in_the_middle_leaves_nothing(store: Store) -> None:
+    def failing() -> Iterator[bytes]:
+        yield CONTENT[:100]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(Exception, match="it cannot be written: No space left on device"):
+        compressed(image_of(replace(layer(CONTENT), tar=failing)), "zstd", store)
+    assert [path for path in store.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("how", ["zstd", "none"])
+def test_a_wheel_is_compressed_from_what_is_in_it(how: Compression, store: Store, tmp_path: Path) -> None:
+    made = layer_of(wheel(tmp_path, {"vat/a.py": b"x = 1\n"}))
+    found = one(compressed(image_of(made), how, store))
+    data = read(found)
+    assert sha256(plain(data) if how == "zstd" else data) == made.diff_id
