@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.engine import same
-from tests.engine.same import AGREE, Argument, Root
+from tests.engine.agree import AGREE, WINDOWS
+from tests.engine.same import Argument, Root
 
 HEAD = importlib.util.MAGIC_NUMBER + b"\1\0\0\0" + bytes(8)
 PROGRAM = b'#!/opt/e/bin/python\nimport sys\nfrom a import m\nif __name__ == "__main__":\n    sys.exit(m())\n'
-UV_PROGRAM = PROGRAM.replace(b"    sys.exit", same._WINDOWS + b"    sys.exit")
+UV_PROGRAM = PROGRAM.replace(b"    sys.exit", WINDOWS + b"    sys.exit")
 
 
 def member(name: str, content: bytes = b"", **fields: object) -> tuple[tarfile.TarInfo, bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder.engines.direct import collisions, gz, stream
 from builder.engines.direct.baselock import BaseLock
-from builder.engines.direct.content import FORMAT, Pantry
+from builder.engines.direct.content import FORMAT, Pantry, code
 from builder.engines.direct.entry import Entry
 from builder.engines.direct.environment import environment_files
 from builder.engines.direct.grouping import Group
@@ -284,7 +284,7 @@ class Assembly:
         return with_parents([*entries, *links])
 
     def _key(self, *parts: str) -> str:
-        told = (str(FORMAT), gz.COMPRESSOR, self.order.base.diff_id, *parts)
+        told = (code(), gz.COMPRESSOR, self.order.base.diff_id, *parts)
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from builder.engines.direct import gz
@@ -28,7 +29,7 @@ from builder.plan import HOME, overlay_folder, site_packages
 from builder.wheels.fetch import fetch_all
 from builder.wheels.members import Archive, opened_wheel
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when the same wheels come to other entries: each recorded digest is of another recipe then."""
 
 Say = Callable[[str], None]
@@ -88,7 +89,7 @@ class Pantry:
     def key(self, group: Group) -> str:
         """What a layer of packages follows from, as a hash."""
         facts = {
-            "format": FORMAT,
+            "code": code(),
             "compressor": gz.COMPRESSOR,
             "target": str(self.target(group).site),
             "packages": [self._identity(package, group) for package in group.packages],
@@ -203,6 +204,15 @@ class Pantry:
         tools = [tool.sha256 for tool in self.lock.tools if tool.file.endswith("-any.whl")]
         parts = (package.sha256, self.python, *tools, gz.COMPRESSOR)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@cache
+def code() -> str:
+    """The hash of the sources that make layers: what other sources made is not taken for what these make."""
+    found = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _ordered(entries: Iterator[Entry]) -> list[Entry]:

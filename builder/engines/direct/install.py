@@ -210,6 +210,9 @@ def _written(info: DistInfo, target: Target) -> Iterator[tuple[PurePosixPath, by
     """What an installer writes, RECORD aside."""
     for program in info.programs:
         yield target.prefix / "bin" / program.name, _program(program, target)
+        if program.name == "pip3" and program.module.startswith("pip."):
+            # Not among its entry points: pip and uv write it for the one package that is pip.
+            yield target.prefix / "bin" / f"pip{target.version}", _program(program, target)
     yield target.site / info.folder / "INSTALLER", INSTALLER
 
 

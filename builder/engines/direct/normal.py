@@ -125,6 +125,8 @@ def normal(archive: tarfile.TarFile) -> Iterator[File]:
     added |= {path: (0o644, text) for path, text in _sources(archive, members)}
     replaced = {_SOURCES_LIST, _SOURCES} if added.keys() & _EXAMPLES.values() else set()
     kept = {path for path in members if _stays(path, members[path].info)} - replaced
+    # Whatever unpacks a file without its folder makes that with the mode of its own choice.
+    kept |= {posixpath.dirname(path) for path in kept if _KEPT.fullmatch(path)} & members.keys()
     user = _user_of_apt(archive, members)
     for path in sorted(kept | added.keys()):
         if path in added:
