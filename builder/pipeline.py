@@ -321,10 +321,12 @@ def assemble(
 
 def load(project: Project, row: Row, engine: DockerEngine, say: Say) -> Loaded:
     """Image ─▶ engine: send it the layers that it lacks."""
+    from builder.engines.direct.compression import compressed
     from builder.engines.direct.load import load as load_into
 
-    with direct(project, say).known(row) as image:
-        return load_into(image, engine, say)
+    found = direct(project, say)
+    with found.known(row) as image:
+        return load_into(image, engine, say, plain=lambda part: compressed(part, "none", found.store))
 
 
 def push(  # noqa: PLR0913 - what, where to, and how

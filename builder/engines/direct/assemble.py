@@ -13,6 +13,7 @@ from pathlib import Path
 
 from builder.engines.direct import collisions, gz, stream
 from builder.engines.direct.baselock import BaseLock
+from builder.engines.direct.compression import remember_size
 from builder.engines.direct.content import FORMAT, Pantry, code
 from builder.engines.direct.entry import Entry
 from builder.engines.direct.environment import environment_files
@@ -225,6 +226,7 @@ class Assembly:
 
     def _remember(self, key: str, found: Measured) -> None:
         self.pantry.store.write(self._file(key), (canonical(asdict(found)),))
+        remember_size(self.pantry.store, found.diff_id, found.unpacked)
 
     def _file(self, key: str) -> Path:
         return self.pantry.store.path("layers", f"{key}.json")

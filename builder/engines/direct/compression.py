@@ -44,13 +44,21 @@ def compressed(image: OciImage, how: Compression, store: Store) -> OciImage:
     return replace(image, layers=tuple(make(layer, store) for layer in image.layers))
 
 
+def remember_size(store: Store, diff_id: str, size: int) -> None:
+    """Note the bytes of a tar archive, which else would have to be read once more to count them."""
+    store.write(_size_file(store, diff_id), (canonical({"size": size}),))
+
+
 def _uncompressed(layer: Layer, store: Store) -> Layer:
-    about = store.path("layers", f"{_hex(layer.diff_id)}.size.json")
-    told = _read(about)
-    if "size" not in told:
-        told = {"size": sum(map(len, layer.tar()))}
-        store.write(about, (canonical(told),))
+    told = _read(_size_file(store, layer.diff_id))
+    if not isinstance(told.get("size"), int):
+        told = {"size": sum(map(len, _same(layer)))}
+        remember_size(store, layer.diff_id, told["size"])
     return replace(layer, media_type=LAYER["none"], digest=layer.diff_id, size=told["size"], blob=layer.tar)
+
+
+def _size_file(store: Store, diff_id: str) -> Path:
+    return store.path("layers", f"{_hex(diff_id)}.size.json")
 
 
 def _zstd(layer: Layer, store: Store) -> Layer:
