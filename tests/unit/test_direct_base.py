@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder.engines.direct import baselock
+from builder.engines.direct import baselock, trace
 from builder.engines.direct.base import LAYOUT, BaseLayer, provide, unpack, update
 from builder.engines.direct.baselock import BaseLock, Package
 from builder.engines.direct.debian import SNAPSHOT, packages_of
@@ -689,10 +689,10 @@ class TestLock:
     def test_a_trace_tells_the_first_entry_that_differs(
         self, one: str, other: str, number: int | None
     ) -> None:
-        assert baselock.first_difference(one, other) == number
+        assert trace.first_difference(one, other) == number
 
     def test_a_mark_tells_headers_and_contents_apart(self) -> None:
-        marks = {baselock.mark(head, content) for head in (b"a", b"b") for content in (b"c", b"d")}
+        marks = {trace.mark(head, content) for head in (b"a", b"b") for content in (b"c", b"d")}
         assert len(marks) == 4
         assert {len(mark) for mark in marks} == {2}
 

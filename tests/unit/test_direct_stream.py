@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from builder.engines.direct import gz, stream
 from builder.engines.direct.entry import Entry, Held
-from builder.engines.direct.stream import LITERAL, PIECE, TRACE, Measured
+from builder.engines.direct.stream import LITERAL, PIECE, Measured
 from builder.engines.direct.tar import MTIME, Node
+from builder.engines.direct.trace import STEP
 from builder.engines.direct.zips import written_zip
 from builder.errors import BadInputError
 from builder.wheels.directory import Member
@@ -207,12 +208,12 @@ def test_the_trace_tells_of_each_file_that_is_made_here_and_of_no_other(archives
         pyc,
     ]
     found = stream.measure(made, archives).trace
-    assert len(found) == 2 * TRACE
+    assert len(found) == 2 * STEP
     changed = [*made[:1], Entry(Node("opt/a"), b"b"), *made[2:]]
-    assert stream.measure(changed, archives).trace[TRACE:] == found[TRACE:]
-    assert stream.measure(changed, archives).trace[:TRACE] != found[:TRACE]
+    assert stream.measure(changed, archives).trace[STEP:] == found[STEP:]
+    assert stream.measure(changed, archives).trace[:STEP] != found[:STEP]
     other_mode = [*made[:3], Entry(Node("a.pyc", mode=0o755), pyc.content)]
-    assert stream.measure(other_mode, archives).trace[:TRACE] == found[:TRACE]
+    assert stream.measure(other_mode, archives).trace[:STEP] == found[:STEP]
     assert stream.measure(other_mode, archives).trace != found
 
 

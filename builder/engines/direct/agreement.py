@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import fields
 
 from builder.engines.direct.assemble import Assembly
-from builder.engines.direct.baselock import first_difference
 from builder.engines.direct.grouping import OTHERS
 from builder.engines.direct.image import OciImage
+from builder.engines.direct.trace import first_difference
 from builder.errors import CheckFailedError, Fault
 from builder.lock.image import ImageRecord
 

@@ -23,6 +23,7 @@ from builder.engines.direct.debian import search_path
 from builder.engines.direct.image import Layer
 from builder.engines.direct.making import BLOB, Workshop, made
 from builder.engines.direct.store import Store, touch, written
+from builder.engines.direct.trace import first_difference
 from builder.engines.direct.unpack import unpack as unpack_tar
 from builder.engines.private import PrivateEngine
 from builder.errors import BadInputError, CheckFailedError, EngineOrNetworkError, Fault
@@ -241,7 +242,7 @@ def _require_same(lock: BaseLock, actual: BaseLock, blob: Path) -> None:
 
 
 def _first_file(lock: BaseLock, actual: BaseLock, blob: Path) -> str:
-    number = baselock.first_difference(lock.trace, actual.trace)
+    number = first_difference(lock.trace, actual.trace)
     if number is None:
         return "the trace in the lock does not tell in which file"
     with _opened(blob) as file, tarfile.open(fileobj=file, mode="r|", encoding="utf-8") as archive:

@@ -5,13 +5,10 @@ One file a base, `bases/<id>.json`, or `bases/<id>+ffmpeg.json` with Debian's FF
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +23,6 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9+.-]*")
 _VERSION: Final = re.compile(r"[A-Za-z0-9.+~:-]+")
 _TRACE: Final = re.compile(r"(?:[A-Za-z0-9+/]{2})*")
-_STEP: Final = 2  # characters of a trace that tell of one entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +59,7 @@ class BaseLock:
         diff_id: The SHA-256 of its layer's tar archive, as `sha256:…`.
         files: How many files, folders and links it has.
         compressor: What compressed the blob: another one gives another digest for the same files.
-        trace: Of each entry in order, two characters that tell it from others (`mark`).
+        trace: Of each entry in order, two characters that tell it from others (`trace.mark`).
     """
 
     id: str
@@ -173,21 +169,6 @@ def _from_json(facts: dict[str, Any]) -> BaseLock:
 def _require(value: object, form: re.Pattern[str]) -> None:
     if not isinstance(value, str) or not form.fullmatch(value):
         raise ValueError(f"{value!r} where {form.pattern} belongs")
-
-
-def mark(header: bytes, content_sha256: bytes) -> str:
-    """What a trace tells of an entry: the first 12 bits of a hash of its header and its content's hash."""
-    return base64.b64encode(hashlib.sha256(header + content_sha256).digest()[:3]).decode()[:_STEP]
-
-
-def first_difference(ours: str, theirs: str) -> int | None:
-    """The number of the first entry in which two traces differ; None where they tell no difference."""
-    pairs = zip_longest(_steps(ours), _steps(theirs))
-    return next((number for number, (one, other) in enumerate(pairs) if one != other), None)
-
-
-def _steps(trace: str) -> Iterator[str]:
-    return (trace[start : start + _STEP] for start in range(0, len(trace), _STEP))
 
 
 def differing(locked: BaseLock, offered: Sequence[Package]) -> tuple[str, ...]:

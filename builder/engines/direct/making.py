@@ -16,6 +16,7 @@ from builder.engines.direct.baselock import BaseLock, Package
 from builder.engines.direct.debian import SNAPSHOT, CannotMakeError, Request, packages_of, root_filesystem
 from builder.engines.direct.normal import File, normal, notes
 from builder.engines.direct.store import Store
+from builder.engines.direct.trace import mark
 from builder.errors import BadInputError, CannotResolveError, Fault
 from builder.matrix import Base
 from builder.shell import Shell
@@ -142,7 +143,7 @@ def _members(files: Iterable[File], marks: list[str]) -> Iterator[bytes]:
     waiting = bytearray()
     for node, content in files:
         head = tar.header(node, len(content))
-        marks.append(baselock.mark(head, hashlib.sha256(content).digest()))
+        marks.append(mark(head, hashlib.sha256(content).digest()))
         for part in (head, content, tar.padding(len(content))):
             for start in range(0, len(part), _LARGEST):
                 waiting += part[start : start + _LARGEST]

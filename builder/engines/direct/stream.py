@@ -6,7 +6,6 @@ small members with the tar headers. Nothing is held as a whole, whatever a file'
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Protocol, TypeAlias
 from builder.engines.direct import gz, tar
 from builder.engines.direct.dist_info import require_hash
 from builder.engines.direct.entry import Entry, Held
+from builder.engines.direct.trace import mark
 from builder.wheels.members import Archive, opened_wheel
 
 LITERAL = 256 * 1024
@@ -25,9 +25,6 @@ LITERAL = 256 * 1024
 
 PIECE = 1024 * 1024
 """Bytes that a blob or a tar archive is given in, about."""
-
-TRACE = 2
-"""Characters of a trace for each file that was made here: 12 bits of its hash."""
 
 
 Pair: TypeAlias = tuple[bytes | memoryview, bytes]
@@ -109,11 +106,6 @@ def content_size(entry: Entry) -> int:
     return entry.content.member.size if isinstance(entry.content, Held) else len(entry.content)
 
 
-def traced(head: bytes, content: bytes) -> str:
-    """The characters that stand for an entry in a trace, from its header and its content's hash."""
-    return base64.b64encode(hashlib.sha256(head + content).digest()[:3]).decode()[:TRACE]
-
-
 def gathered(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Small pieces joined to larger ones: each costs a call of whoever takes them."""
     held: list[bytes | memoryview] = []
@@ -162,7 +154,7 @@ class _Both:
     def literal(self, entry: Entry, head: bytes) -> None:
         """See `_Reader.literal`."""
         if entry.made and isinstance(entry.content, bytes):
-            self.trace.append(traced(head, hashlib.sha256(entry.content).digest()))
+            self.trace.append(mark(head, hashlib.sha256(entry.content).digest()))
 
     def held(self, entry: Entry, head: bytes, held: Held, archive: Archive) -> Iterator[Pair]:
         """See `_Reader.held`."""
@@ -173,7 +165,7 @@ class _Both:
         if held.sha256:
             require_hash(archive.place(held.member), found.hexdigest(), held.sha256)
         if entry.made:
-            self.trace.append(traced(head, found.digest()))
+            self.trace.append(mark(head, found.digest()))
 
 
 def _framed(archive: Archive, held: Held) -> Iterator[Pair]:
