@@ -27,6 +27,7 @@ def described(project: Project, name: str, say: Say) -> Described:
         say: Told when a registry is asked.
 
     Raises:
+        NothingSelectedError: It looks like a row's id, and there is no such row.
         BadInputError: It names nothing, or something that cannot be read.
         EngineOrNetworkError: The registry does not give it.
     """
@@ -38,6 +39,8 @@ def described(project: Project, name: str, say: Say) -> Described:
     for path, wanted in ((Path(name), None), (Path(folder or "."), tag)):
         if (path / layout.MARK).is_file():
             return _of_layout(name, path, wanted)
+    if "/" not in name:  # nobody means a repository of Docker Hub's own
+        matrix.load(project.matrix).select([name])
     return _of_registry(name, say)
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from builder import matrix, pipeline
 from builder.cli import cli
 from builder.engines.direct.grouping import MOST
-from builder.errors import CheckFailedError
+from builder.errors import CheckFailedError, NothingSelectedError
 from builder.lock import record
 from builder.lock.image import ImageRecord
 from builder.project import Project
@@ -86,6 +86,11 @@ class TestDiff:
             layer.title for layer in recorded("cu121").layers if "cudnn-cu12 8" in layer.title
         ] + ["loader"]
         assert told["pulled_bytes"] + told["shared_bytes"] == recorded("cu121").size
+
+    def test_a_word_that_is_no_row_is_not_asked_of_a_registry(self) -> None:
+        done = CliRunner().invoke(cli, ["-C", str(ROOT), "diff", "cu112", "cu121"], standalone_mode=False)
+        assert isinstance(done.exception, NothingSelectedError)
+        assert "Nearest: cu121" in str(done.exception)
 
     def test_a_row_costs_nothing_who_has_it(self) -> None:
         assert "they are one image" in self.diff("cu121", str(HERE.image("cu121") / record.FILE))
