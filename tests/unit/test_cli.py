@@ -14,9 +14,9 @@ from typing import Any, NoReturn, Self
 import docker
 import pytest
 
-from builder import cli as command_line
 from builder import pipeline
 from builder.cli import INTERRUPTED, cli, main
+from builder.cli.common import Context
 from builder.errors import CannotResolveError, CuveeError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row, parse
@@ -603,7 +603,7 @@ class TestProof:
     @pytest.fixture
     def prove(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def prove(**checks: tuple[Check, ...]) -> None:
-            monkeypatch.setattr(command_line.Context, "engine", lambda _: FakeEngine())
+            monkeypatch.setattr(Context, "engine", lambda _: FakeEngine())
             monkeypatch.setattr(pipeline, "test", lambda _, row, *__, **___: proof(row.id, *checks[row.id]))
 
         return prove

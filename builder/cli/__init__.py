@@ -11,23 +11,31 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from builder.cli import images
+from builder.cli.common import (
+    Context,
+    compression_option,
+    engine_option,
+    errors_of,
+    raise_all,
+    rows_argument,
+    run_all,
+    say,
+    some_rows_argument,
+)
 from builder.doctor.command import doctor
 from builder.errors import CheckFailedError, CuveeError, EngineOrNetworkError, Fault
 from builder.explain.command import explain
 
 if TYPE_CHECKING:
-    from builder.engines.container import Engine
     from builder.engines.direct.image import Compression
-    from builder.engines.docker import DockerEngine
     from builder.matrix import Row
-    from builder.project import Project
     from builder.verdict.record import Verdict
 
 INTERRUPTED = 130
@@ -47,11 +55,6 @@ class Stages(click.Group):
         """The commands as they were added."""
         del ctx
         return list(self.commands)
-
-
-def say(text: str) -> None:
-    """Tell a person something; standard output is for data."""
-    click.echo(text, err=True)
 
 
 def main() -> None:
@@ -79,26 +82,6 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-rows_argument = click.argument("rows", nargs=-1, metavar="[ROW]...")
-some_rows_argument = click.argument("rows", nargs=-1, required=True, metavar="ROW...")
-engine_option = click.option(
-    "--engine",
-    "wish",
-    type=click.Choice(["auto", "docker", "direct"]),
-    default="auto",
-    show_default=True,
-    envvar="CUVEE_ENGINE",
-    help="What makes the image: Docker, or cuvee itself without one; auto takes Docker where one answers.",
-)
-compression_option = click.option(
-    "--compression",
-    type=click.Choice(["passthrough", "zstd", "none"]),
-    default="passthrough",
-    show_default=True,
-    help="Of layers: the wheels' own, as recorded in the lock; zstd, which is smaller; or none.",
-)
-
-
 @click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cuvee")
 @click.option(
@@ -121,47 +104,6 @@ def cli(ctx: click.Context, folder: Path, verbose: bool) -> None:
 
     SYSTEM.echo = verbose
     ctx.obj = Context(folder, verbose=verbose)
-
-
-class Context:
-    """What all commands share."""
-
-    def __init__(self, folder: Path, *, verbose: bool) -> None:
-        self._folder = folder
-        self.verbose = verbose
-
-    @property
-    def project(self) -> Project:
-        """The project that the command works in."""
-        from builder.project import find
-
-        return find(self._folder)
-
-    def verdicts(self) -> dict[str, frozenset[str]]:
-        """The kinds of failure that each good row is proven to give, for `explain`; usually none."""
-        from builder import pipeline
-
-        return pipeline.signatures(self.project)
-
-    def engine(self) -> DockerEngine:
-        """The Docker engine to use."""
-        from builder.engines.docker import connect
-
-        return connect(self.project.engine)
-
-    def docker(self, wish: str) -> DockerEngine | None:
-        """The Docker engine that the user wishes for, or None where the direct engine does the work."""
-        from builder.engines.docker import reachable
-
-        if wish == "direct" or (wish == "auto" and reachable(self.project.engine) is None):
-            return None
-        return self.engine()
-
-    def either(self, wish: str) -> Engine:
-        """The engine to test and run with."""
-        from builder import pipeline
-
-        return self.docker(wish) or pipeline.direct_engine(self.project, say)
 
 
 @cli.command("list")
@@ -193,8 +135,8 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
     project = context.project
     if check:
         chosen = pipeline.rows(project, rows)
-        _all(partial(pipeline.check_lock, project, row) for row in chosen)
-        _all(partial(pipeline.check_image, project, row, say) for row in chosen)
+        run_all(partial(pipeline.check_lock, project, row) for row in chosen)
+        run_all(partial(pipeline.check_image, project, row, say) for row in chosen)
         return
     for row in pipeline.rows(project, rows):
         locked = pipeline.lock(project, row, say, again=True)
@@ -271,7 +213,7 @@ def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, g
 
     chosen = pipeline.rows(project, rows)
     proofs = [partial(prove, row) for row in chosen]
-    errors = _errors(proofs)  # what can be judged is shown, whatever the others lack
+    errors = errors_of(proofs)  # what can be judged is shown, whatever the others lack
     if as_json:
         click.echo(json.dumps([verdict.to_json() for _, verdict in judged], indent=1))
     else:
@@ -280,7 +222,7 @@ def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, g
         from builder.report.verdicts import show
 
         show(Console(), judged, detailed=bool(rows))
-    _raise([*errors, *_errors(partial(judge, row, verdict) for row, verdict in judged)])
+    raise_all([*errors, *errors_of(partial(judge, row, verdict) for row, verdict in judged)])
 
 
 @cli.command()
@@ -335,7 +277,7 @@ def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
     project = context.project
     if check:
         of_rows = (partial(pipeline.check_render, project, row) for row in pipeline.rows(project, rows))
-        _all((*of_rows, partial(pipeline.check_shared, project)))
+        run_all((*of_rows, partial(pipeline.check_shared, project)))
         return
     for row in pipeline.rows(project, rows):
         for name in pipeline.render(project, row):
@@ -344,20 +286,7 @@ def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
         say(f"{name} written")
 
 
-@cli.command()
-@click.argument("bases", nargs=-1, metavar="[BASE]...")
-@click.option("--update", is_flag=True, help="Make them of what Debian has today, and write their locks.")
-@click.option("--with", "also", multiple=True, help="A package of Debian on top, such as ffmpeg.")
-@click.pass_obj
-def base(context: Context, bases: tuple[str, ...], update: bool, also: tuple[str, ...]) -> None:
-    """Make the bases that rows lie on, as their locks name them."""
-    from builder import pipeline
-
-    project = context.project
-    for name in bases or pipeline.base_names(project):
-        chosen = pipeline.base(project, name)
-        make = pipeline.update_base if update else pipeline.provide_base
-        say(f"{name}: {make(project, chosen, also, say)}")
+cli.add_command(images.base)
 
 
 @cli.command()
@@ -445,76 +374,8 @@ def test(context: Context, rows: tuple[str, ...], gpus: bool, wish: str) -> None
     _require_all_hold(evidence)
 
 
-@cli.command()
-@some_rows_argument
-@click.option("--base", "anew", is_flag=True, help="Make the base twice as well (a minute, from Debian).")
-@click.pass_obj
-def repro(context: Context, rows: tuple[str, ...], anew: bool) -> None:
-    """Build rows twice from scratch without an engine, and see that both are the recorded image."""
-    from builder import pipeline
-
-    for row in pipeline.rows(context.project, rows):
-        digest = pipeline.repro(context.project, row, say, anew=anew)
-        click.echo(f"{row.id} {digest}")
-
-
-@cli.command()
-@some_rows_argument
-@click.pass_obj
-def load(context: Context, rows: tuple[str, ...]) -> None:
-    """Bring the images of rows into a Docker engine; only layers that it lacks travel."""
-    from builder import pipeline
-
-    project = context.project
-    chosen = pipeline.rows(project, rows)
-    engine = context.engine()
-    for row in chosen:
-        done = pipeline.load(project, row, engine, say)
-        sent = f"{done.sent} layers sent, {done.sent_bytes / 1e6:.0f} MB; {done.present} were there"
-        say(f"{row.id}: {sent}; {done.id}")
-
-
-@cli.command()
-@click.argument("row")
-@click.argument("reference", metavar="REGISTRY/NAME[:TAG]")
-@click.option("--mount-from", multiple=True, help="A repository of the same registry to take layers from.")
-@compression_option
-@click.pass_obj
-def push(
-    context: Context, row: str, reference: str, mount_from: tuple[str, ...], compression: Compression
-) -> None:
-    """Push the image of ROW to a registry, without an engine; only layers that it lacks travel."""
-    from builder import pipeline
-
-    [chosen] = pipeline.rows(context.project, [row])
-    done = pipeline.push(
-        context.project, chosen, reference, say, compression=compression, mount_from=mount_from
-    )
-    sent = f"{done.sent} blobs sent, {done.sent_bytes / 1e6:.0f} MB"
-    say(f"{row}: {sent}; {done.mounted} mounted, {done.present} were there")
-    click.echo(f"{done.reference.registry}/{done.reference.repository}@{done.digest}")
-
-
-@cli.command()
-@click.argument("one", metavar="A")
-@click.argument("other", metavar="B")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_obj
-def diff(context: Context, one: str, other: str, as_json: bool) -> None:
-    """What a pull of image B costs who has image A, layer by layer, and why.
-
-    An image is a row, a lock.json, the folder of an OCI layout (FOLDER:TAG), or a place in a registry.
-    """
-    from rich.console import Console
-
-    from builder import pipeline
-    from builder.report import tables
-
-    found = pipeline.diff(context.project, one, other, say)
-    if as_json:
-        click.echo(json.dumps(found.to_json(), indent=1))
-    else:
-        Console().print(tables.difference(found))
+for command in (images.repro, images.load, images.push, images.diff):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -550,52 +411,7 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     click.echo(transcribe(engine, chosen, audio, model, gpus=gpus, tool=tool, language=language))
 
 
-def _bytes(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    """`20` or `20GB` as bytes."""
-    if text is None:
-        return None
-    number, units = text.strip().upper().removesuffix("B"), {"M": 1e6, "G": 1e9, "T": 1e12}
-    factor = units.get(number[-1:], 1e9)
-    try:
-        return int(float(number.rstrip("MGT")) * factor)
-    except ValueError as error:
-        raise click.BadParameter("write it as 20GB or 500MB", param=option) from error
-
-
-@cli.command()
-@rows_argument
-@click.option("--cache", is_flag=True, help="Also delete BuildKit's cache, which other builds may use too.")
-@click.option("--store", is_flag=True, help="Also delete all wheels and what was made of them.")
-@click.option(
-    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Delete what was not used for so long."
-)
-@click.option(
-    "--keep", callback=_bytes, metavar="SIZE", help="Delete what is least used beyond this size: 20GB."
-)
-@click.pass_obj
-def clean(  # noqa: PLR0913, PLR0917 - a command's options
-    context: Context,
-    rows: tuple[str, ...],
-    cache: bool,
-    store: bool,
-    older_than: float | None,
-    keep: int | None,
-) -> None:
-    """Delete the images of rows, what killed tests left behind, or what the store has too much of."""
-    from builder import pipeline
-    from builder.engines.clean import clean_engine, clean_store
-
-    chosen = pipeline.rows(context.project, rows)
-    bounded = older_than is not None or keep is not None
-    if store or bounded:
-        days = 0 if store else older_than
-        clean_store(say, older_than=days, keep=keep)
-    if rows or cache or not (store or bounded):
-        engine = context.docker("auto")
-        if engine:
-            clean_engine(engine, chosen, say, cache=cache)
-
-
+cli.add_command(images.clean)
 # What helps where something is broken already stands in modules of its own.
 cli.add_command(explain)
 cli.add_command(doctor)
@@ -631,29 +447,6 @@ def stop(context: Context) -> None:
     from builder.engines import private
 
     say("engine: ended" if private.stop(context.project.engine) else "engine: no private engine was running")
-
-
-def _all(checks: Iterable[Callable[[], None]]) -> None:
-    """Run all checks, and tell all their faults at once."""
-    _raise(_errors(checks))
-
-
-def _errors(checks: Iterable[Callable[[], None]]) -> list[CuveeError]:
-    """Run all checks; what they raised."""
-    errors: list[CuveeError] = []
-    for check in checks:
-        try:
-            check()
-        except CuveeError as error:
-            errors.append(error)
-    return errors
-
-
-def _raise(errors: Sequence[CuveeError]) -> None:
-    """Tell the faults of all errors, with the worst exit code."""
-    if errors:
-        worst = max(errors, key=lambda error: error.exit_code)
-        raise type(worst)(*(fault for error in errors for fault in error.faults))
 
 
 def _require_all_hold(evidence: list[Any]) -> None:
