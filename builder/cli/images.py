@@ -134,7 +134,7 @@ def clean(  # noqa: PLR0913, PLR0917 - a command's options
 ) -> None:
     """Delete the images of rows, what killed tests left behind, or what the store has too much of."""
     from builder import pipeline
-    from builder.engines.clean import clean_engine, clean_store
+    from builder.engines.clean import clean_engine, clean_store, clean_unpacked
 
     chosen = pipeline.rows(context.project, rows)
     bounded = older_than is not None or keep is not None
@@ -142,6 +142,7 @@ def clean(  # noqa: PLR0913, PLR0917 - a command's options
         days = 0 if store else older_than
         clean_store(say, older_than=days, keep=keep)
     if rows or cache or not (store or bounded):
+        clean_unpacked(chosen, say)
         engine = context.docker("auto")
         if engine:
             clean_engine(engine, chosen, say, cache=cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from builder.engines.direct import unpacked
 from builder.engines.direct.store import default_store, to_delete
 from builder.engines.docker import DockerEngine
 from builder.matrix import Row
@@ -25,6 +26,20 @@ def clean_engine(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: 
     engine.remove_replaced_images()
     if cache:
         say(f"BuildKit's cache: {engine.prune_cache() / 1e9:.1f} GB freed")
+
+
+def clean_unpacked(rows: Sequence[Row], say: Say) -> None:
+    """Delete the rows' images that were unpacked for tests and runs, when nothing uses the store."""
+    store = default_store()
+    tags = {image_tag(row.id) for row in rows}
+    if not any(unpacked.name_of(item.path) in tags for item in store.items(("roots",))):
+        return
+    with store.alone():
+        for item in store.items(("roots",)):
+            tag = unpacked.name_of(item.path)
+            if tag in tags:
+                store.delete((item,))
+                say(f"{tag}, unpacked, deleted: {item.size / 1e9:.2f} GB")
 
 
 def clean_store(say: Say, *, older_than: float | None, keep: int | None) -> None:

@@ -16,7 +16,8 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from builder.engines.clean import clean_engine, clean_store
+from builder.engines.clean import clean_engine, clean_store, clean_unpacked
+from builder.engines.direct.unpacked import Unpacked
 from builder.engines.docker import DEFAULT_SOCKET, DockerContainer, DockerEngine, connect, reachable
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
@@ -586,6 +587,20 @@ class TestCleaning:
         clean_store(said.append, older_than=None, keep=1_000)
         assert not list(store.iterdir())
         assert said[1].startswith("store: 1 of 2 entries deleted, 0.00 GB; ")
+
+    def test_unpacked_images_of_the_rows_go_and_others_stay(self, store: Path) -> None:
+        for row in ("red", "rose"):
+            folder = store.parent / "roots" / row
+            folder.mkdir(parents=True)
+            told = Unpacked(root=folder, name=f"cuvee:{row}", labels={}, environment=(), size=1)
+            (folder / "unpacked.json").write_text(told.to_json())
+        (store.parent / "roots" / "damaged").mkdir()
+        said: list[str] = []
+        rows: Any = self.ROWS
+
+        clean_unpacked(rows, said.append)
+        assert {path.name for path in (store.parent / "roots").iterdir()} == {"rose", "damaged"}
+        assert said == ["cuvee:red, unpacked, deleted: 0.00 GB"]
 
     def test_a_store_that_is_not_there_is_clean(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUVEE_CACHE", str(store / "nowhere"))

@@ -21,11 +21,10 @@ from builder.engines.direct import sandbox, unpacked
 from builder.engines.direct.image import Layer, OciImage
 from builder.engines.direct.store import Store, touch, written
 from builder.engines.direct.unpack import unpack
-from builder.engines.direct.unpacked import Unpacked
+from builder.engines.direct.unpacked import ABOUT, Unpacked
 from builder.shell import Shell
 
 AT_ONCE = 2
-ABOUT = "unpacked.json"
 
 Say = Callable[[str], None]
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +122,9 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.replace(path)
 
-    def items(self) -> Iterator[Item]:
+    def items(self, kinds: Sequence[str] = KINDS) -> Iterator[Item]:
         """All that can be deleted, kind by kind."""
-        for kind in KINDS:
+        for kind in kinds:
             folder = self.root / kind
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 yield Item(path=path, size=_size(path), used=_used(path))

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+ABOUT = "unpacked.json"
+"""The file beside the root file system that says what it is."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpacked:
@@ -53,3 +56,11 @@ def from_json(text: str) -> Unpacked:
         environment=tuple((name, value) for name, value in told["environment"]),
         size=told["size"],
     )
+
+
+def name_of(folder: Path) -> str:
+    """The name of the image that lies unpacked in a folder of the store; "" where none does."""
+    try:
+        return from_json((folder / ABOUT).read_text(encoding="utf-8")).name
+    except (OSError, ValueError, KeyError):
+        return ""
