@@ -23,7 +23,8 @@ PATIENCE: Final = 1800
 _PLACE = "Docker engine"
 _HERE = "http+docker://localhost"  # what the SDK makes of a unix:// address
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
-_LACKS = re.compile(r"no such (?:file|image)|not found", re.IGNORECASE)
+# Two loads of one image at a time may trip over each other's nameless images: then all is sent once more.
+_LACKS = re.compile(r"no such (?:file|image)|not found|moby-dangling\S+: already exists", re.IGNORECASE)
 _NOT_UNPACKED = "Error unpacking image"  # newer engines say this, and that all is well
 
 
