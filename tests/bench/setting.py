@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ from builder.lock import record
 from builder.lock.record import Lock, Package
 from builder.matrix import Row
 from builder.plan import Plan, plan
-from builder.project import MATRIX, Project
+from builder.project import MATRIX, Project, find
 from builder.shell import SYSTEM
 from builder.wheels.fetch import fetch_all
 from tests.bench.common import say
@@ -89,13 +90,15 @@ def provide(project: Project, row: Row, files: Iterable[Package]) -> None:
 
 
 def fresh_store(root: Path, locks: Sequence[Lock]) -> Path:
-    """A store that has the wheels of locks and all bases, as links into the user's own, and nothing else."""
+    """A store that has the wheels and the bases of locks, as links into the user's own, and nothing else."""
     own = default_store()
     for folder in ("wheels", "bases"):
         (root / folder).mkdir(parents=True)
     link_wheels(root, locks)
-    for path in own.bases.iterdir():
-        (root / "bases" / path.name).symlink_to(path)
+    for name in {lock.base for lock in locks}:
+        told = json.loads((find(Path.cwd()).bases / f"{name}.json").read_text(encoding="utf-8"))
+        digest = told["layer"]["digest"].removeprefix("sha256:")
+        (root / "bases" / digest).symlink_to(own.bases / digest)
     return root
 
 

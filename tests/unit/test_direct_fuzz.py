@@ -65,7 +65,7 @@ def read(path: Path) -> tuple[list[Entry], Measured, bytes]:
     """All that is made of a wheel: its entries, their measure, and the archive, which must agree."""
     with stream.opened([path]) as archives:
         made = entries(archives)
-        collisions.require_none((path.name, entry) for entry in made)
+        collisions.require_none(collisions.writes(path.name, entry) for entry in made)
         measured = stream.measure(made, archives)
         packed = b"".join(stream.blob(made, archives))
         plain = b"".join(stream.archive(made, archives))

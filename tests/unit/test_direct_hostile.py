@@ -473,7 +473,8 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path) -> None:
 def collide(*paths: Path, environment: Sequence[Entry] = ()) -> None:
     with stream.opened(paths) as archives:
         wheels = [(one.name, entry) for one in archives for entry in install(one, 0, TARGET, ())]
-        collisions.require_none([*(("the environment itself", entry) for entry in environment), *wheels])
+        both = [*(("the environment itself", entry) for entry in environment), *wheels]
+        collisions.require_none(collisions.writes(name, entry) for name, entry in both)
 
 
 def two(folder: Path, first: Mapping[str, bytes], second: Mapping[str, bytes]) -> tuple[Path, Path]:

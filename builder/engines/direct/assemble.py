@@ -13,6 +13,7 @@ from pathlib import Path
 
 from builder.engines.direct import collisions, gz, stream
 from builder.engines.direct.baselock import BaseLock
+from builder.engines.direct.collisions import Writes
 from builder.engines.direct.compression import remember_size
 from builder.engines.direct.content import FORMAT, Pantry, code
 from builder.engines.direct.entry import Entry
@@ -204,11 +205,31 @@ class Assembly:
         keys = [self.pantry.key(group) for group in groups]
         mark = self.pantry.store.path("layers", f"{sha256(canonical(keys))[7:]}.distinct")
         if not mark.is_file():
-            self.pantry.provide_wheels(groups)
-            own = (("the environment itself", entry) for entry in self._environment())
-            wheels = (pair for group in groups for pair in self.pantry.named_entries(group))
-            collisions.require_none(chain(own, wheels))
+            own = self._writes(self._environment_key(), self._own_writes)
+            wheels = (
+                self._writes(key, partial(self._wheels_writes, group))
+                for key, group in zip(keys, groups, strict=True)
+            )
+            collisions.require_none(chain(own, *wheels))
             self.pantry.store.write(mark, ())
+
+    def _own_writes(self) -> Iterator[Writes]:
+        yield from (collisions.writes("the environment itself", entry) for entry in self._environment())
+
+    def _wheels_writes(self, group: Group) -> Iterator[Writes]:
+        self.pantry.provide_wheels([group])
+        for wheel, entry in self.pantry.named_entries(group):
+            yield collisions.writes(wheel, entry)
+
+    def _writes(self, key: str, ask: Callable[[], Iterator[Writes]]) -> Iterator[Writes]:
+        """What a layer writes, read from its wheels once: a row that changes keeps most of its layers."""
+        file = self.pantry.store.path("layers", f"{key}.writes")
+        try:
+            told = [(wheel, path, content) for wheel, path, content in json.loads(file.read_bytes())]
+        except (OSError, ValueError, TypeError):
+            told = list(ask())
+            self.pantry.store.write(file, (canonical(told),))
+        yield from told
 
     # What is remembered
 

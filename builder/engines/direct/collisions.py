@@ -17,11 +17,20 @@ MOST_TOLD = 10
 _FOLDER = "directory"
 
 
-def require_none(entries: Iterable[tuple[str, Entry]]) -> None:
+Writes = tuple[str, str, str]
+"""A wheel's name, a path that it writes, and what tells the content from another one."""
+
+
+def writes(wheel: str, entry: Entry) -> Writes:
+    """What an entry of a wheel writes."""
+    return wheel, entry.node.path, _content(entry)
+
+
+def require_none(written: Iterable[Writes]) -> None:
     """See that nothing is written twice with another content, and no file where others have a folder.
 
     Args:
-        entries: Each with the name of the wheel that it comes from; bytecode is not among them.
+        written: Of all wheels; bytecode is not among it.
 
     Raises:
         BadInputError: Something is; each path is told with both wheels, ten at most.
@@ -29,8 +38,7 @@ def require_none(entries: Iterable[tuple[str, Entry]]) -> None:
     seen: dict[str, tuple[str, str]] = {}
     folders: dict[str, str] = {}
     faults: list[Fault] = []
-    for wheel, entry in entries:
-        path, content = entry.node.path, _content(entry)
+    for wheel, path, content in written:
         other, before = seen.setdefault(path, (wheel, content))
         if before != content:
             faults.append(_fault(path, wheel, other))
