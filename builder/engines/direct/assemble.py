@@ -246,8 +246,8 @@ class Assembly:
         return found
 
     def _remember(self, key: str, found: Measured) -> None:
-        self.pantry.store.write(self._file(key), (canonical(asdict(found)),))
         remember_size(self.pantry.store, found.diff_id, found.unpacked)
+        self.pantry.store.write(self._file(key), (canonical(asdict(found)),))  # last: it says that all is there
 
     def _file(self, key: str) -> Path:
         return self.pantry.store.path("layers", f"{key}.json")
