@@ -247,7 +247,8 @@ class Assembly:
 
     def _remember(self, key: str, found: Measured) -> None:
         remember_size(self.pantry.store, found.diff_id, found.unpacked)
-        self.pantry.store.write(self._file(key), (canonical(asdict(found)),))  # last: it says that all is there
+        # This comes last: where it is, the rest is too.
+        self.pantry.store.write(self._file(key), (canonical(asdict(found)),))
 
     def _file(self, key: str) -> Path:
         return self.pantry.store.path("layers", f"{key}.json")
