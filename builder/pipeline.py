@@ -394,6 +394,21 @@ def provide_base(project: Project, base: Base, also: Sequence[str], say: Say) ->
         return bases.provide(project.bases, base, also, store.root, SYSTEM, say).lock.digest
 
 
+def fetch_base(project: Project, base: Base, also: Sequence[str], reference: str, say: Say) -> str:
+    """Registry ─▶ base: take its layer, by the locked digest, from any repository with an image on it."""
+    from builder.engines.direct import base as bases
+    from builder.engines.direct import baselock
+    from builder.engines.direct.store import default_store
+    from builder.publish.pull import fetch_blob
+    from builder.publish.reference import Reference
+
+    locked, store = baselock.read(project.bases, base, also), default_store()
+    with store.in_use():
+        say(f"base {locked.id}: taking it from {reference}")
+        fetch_blob(Reference.parse(reference), locked.digest, locked.size, bases.blob_path(store, locked))
+    return locked.digest
+
+
 def update_base(project: Project, base: Base, also: Sequence[str], say: Say) -> str:
     """Base ─▶ its lock: make it of what Debian has today; returns its layer's digest."""
     from builder.engines.direct import base as bases
@@ -407,10 +422,12 @@ def update_base(project: Project, base: Base, also: Sequence[str], say: Say) -> 
 
 def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
+    from builder.engines.direct.store import default_store
     from builder.verify.suite import prove
 
     locked = record.read(project.image(row.id) / record.FILE)
-    found = prove(project, row, locked, engine, say, gpus=gpus)
+    with default_store().in_use():  # the checks are a process of their own, and need what is unpacked
+        found = prove(project, row, locked, engine, say, gpus=gpus)
     write(project.evidence(row.id), found.text())
     return found
 

@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bases", nargs=-1, metavar="[BASE]...")
 @click.option("--update", is_flag=True, help="Make them of what Debian has today, and write their locks.")
+@click.option("--from", "reference", help="Take them from this repository, which has an image on each.")
 @click.option("--with", "also", multiple=True, help="A package of Debian on top, such as ffmpeg.")
 @click.pass_obj
-def base(context: Context, bases: tuple[str, ...], update: bool, also: tuple[str, ...]) -> None:
+def base(
+    context: Context, bases: tuple[str, ...], update: bool, reference: str | None, also: tuple[str, ...]
+) -> None:
     """Make the bases that rows lie on, as their locks name them."""
     from builder import pipeline
 
+    if update and reference:
+        raise click.UsageError("--update makes new bases, and --from takes the locked ones: give one of both")
     project = context.project
     for name in bases or pipeline.base_names(project):
         chosen = pipeline.base(project, name)
-        make = pipeline.update_base if update else pipeline.provide_base
-        say(f"{name}: {make(project, chosen, also, say)}")
+        if reference:
+            digest = pipeline.fetch_base(project, chosen, also, reference, say)
+        else:
+            make = pipeline.update_base if update else pipeline.provide_base
+            digest = make(project, chosen, also, say)
+        say(f"{name}: {digest}")
 
 
 @click.command()
@@ -76,7 +85,7 @@ def push(
     )
     sent = f"{done.sent} blobs sent, {done.sent_bytes / 1e6:.0f} MB"
     say(f"{row}: {sent}; {done.mounted} mounted, {done.present} were there")
-    click.echo(f"{done.reference.registry}/{done.reference.repository}@{done.digest}")
+    click.echo(f"{done.reference.name}@{done.digest}")
 
 
 @click.command()

@@ -22,7 +22,10 @@ from builder.verify import evidence
 
 
 def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str]:
-    """The README with its tables, by its path."""
+    """The README with its tables, by its path; a project need not have one."""
+    page = project.root / "README.md"
+    if not page.is_file():
+        return {}
     shown = listed(project, ())
     found = {row.id: evidence.read(project.evidence(row.id)) for row in shown if row.proven}
     told = Told(
@@ -34,7 +37,6 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
         bench=bench.read(project.bench),
         direct=bench.read_direct(project.bench.with_name(bench.DIRECT)),
     )
-    page = project.root / "README.md"
     return {page: readme(page.read_text(encoding="utf-8"), told)}
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,18 @@ from typing import Any
 import pytest
 import requests
 
+from builder import pipeline
+from builder.engines.direct import base as bases
+from builder.engines.direct import baselock
 from builder.engines.direct.image import Layer, OciImage, configuration, sha256
 from builder.errors import EngineOrNetworkError
+from builder.project import Project, write
 from builder.publish.pull import fetch_blob, remote_manifest
 from builder.publish.push import push
 from builder.publish.reference import Reference
 from builder.publish.registry import Registry
 from builder.publish.transport import Patience
+from builder.shell import SYSTEM
 
 PATIENCE_S = 20
 MB = 1_000_000
@@ -466,3 +471,26 @@ def test_a_registry_that_is_not_there_is_told() -> None:
     reference = Reference.parse(f"127.0.0.1:{free_port()}/vat:t")
     with pytest.raises(EngineOrNetworkError, match=f"nothing answers at {reference.registry}. See that the"):
         push(image(), reference, registry=Registry.of(reference, patience=SOON))
+
+
+def test_a_base_is_taken_from_an_image_that_lies_on_it(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, reference = image(), daemon.reference()
+    push(whole, reference)
+    lowest = whole.layers[0]
+    here, real = Project(tmp_path / "project"), Project(Path(__file__).parents[2])
+    base = pipeline.base(real, "bookworm")
+    locked = replace(baselock.read(real.bases, base, ()), digest=lowest.digest, size=lowest.size)
+    write(baselock.file(here.bases, base, ()), locked.text())
+    monkeypatch.setenv("CUVEE_CACHE", str(tmp_path / "store"))
+
+    assert pipeline.fetch_base(here, base, (), str(reference), lambda _: None) == lowest.digest
+    found = bases.provide(here.bases, base, (), tmp_path / "store", SYSTEM, lambda _: None, offline=True)
+    assert b"".join(found.blob()) == b"".join(lowest.blob())
+
+    another = replace(locked, digest=f"sha256:{'0' * 64}")
+    write(baselock.file(here.bases, base, ()), another.text())
+    with pytest.raises(EngineOrNetworkError):
+        pipeline.fetch_base(here, base, (), str(reference), lambda _: None)
+    assert [path.parent.name for path in (tmp_path / "store" / "bases").glob("*/*")] == [locked.hex]

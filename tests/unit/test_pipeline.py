@@ -429,6 +429,11 @@ class TestProof:
 
 
 class TestShared:
+    def test_a_project_need_not_have_a_readme(self, project: Project) -> None:
+        (project.root / "README.md").unlink(missing_ok=True)
+        assert pipeline.render_shared(project) == ()
+        pipeline.check_shared(project)
+
     def test_what_the_tool_carries_is_written_in_its_own_project_alone(self, project: Project) -> None:
         (project.root / "README.md").write_text("# Another\n", encoding="utf-8")
 

@@ -21,7 +21,7 @@ from builder.engines.direct import baselock, layout
 from builder.engines.direct.baselock import BaseLock
 from builder.engines.direct.debian import search_path
 from builder.engines.direct.image import Layer
-from builder.engines.direct.making import BLOB, Workshop, made
+from builder.engines.direct.making import BLOB, Maker, made
 from builder.engines.direct.store import Store, touch, written
 from builder.engines.direct.trace import first_difference
 from builder.engines.direct.unpack import unpack as unpack_tar
@@ -107,7 +107,7 @@ def provide(  # noqa: PLR0913, PLR0917 - where it may come from, and where it go
         EngineOrNetworkError: It is nowhere, and cannot be made here.
     """
     lock = baselock.read(folder, base, also)
-    found = BaseLayer(lock=lock, path=_path(Store(store), lock))
+    found = BaseLayer(lock=lock, path=blob_path(Store(store), lock))
     if found.path.is_file() and found.path.stat().st_size == lock.size:
         touch(found.path)
         return found
@@ -119,7 +119,7 @@ def provide(  # noqa: PLR0913, PLR0917 - where it may come from, and where it go
     if offline:
         raise _offline(lock)
     say(f"base {lock.id}: making it from Debian's packages (half a minute)")
-    with made(base, also, _workshop(folder, store, shell, search), lock) as (actual, blob):
+    with made(base, also, _maker(folder, store, shell, search), lock) as (actual, blob):
         _require_same(lock, actual, blob)
         _publish(blob, found.path)
     return found
@@ -142,8 +142,8 @@ def update(  # noqa: PLR0913, PLR0917 - as `provide`
         CuveeError: The lock cannot be written.
     """
     say(f"base {baselock.name(base, also)}: making it from Debian's packages (half a minute)")
-    with made(base, also, _workshop(folder, store, shell, search)) as (lock, blob):
-        path = _path(Store(store), lock)
+    with made(base, also, _maker(folder, store, shell, search)) as (lock, blob):
+        path = blob_path(Store(store), lock)
         _publish(blob, path)
     write(baselock.file(folder, base, also), lock.text())
     return BaseLayer(lock=lock, path=path)
@@ -162,14 +162,15 @@ def unpack(base: BaseLayer, into: Path, wanted: Callable[[str], bool] | None = N
         raise CheckFailedError(_damaged(base, str(error))) from error
 
 
-def _path(store: Store, lock: BaseLock) -> Path:
+def blob_path(store: Store, lock: BaseLock) -> Path:
+    """Where a store has the blob of a base, or would have it."""
     return store.bases / lock.hex / BLOB
 
 
-def _workshop(folder: Path, store: Path, shell: Shell, search: str | None) -> Workshop:
+def _maker(folder: Path, store: Path, shell: Shell, search: str | None) -> Maker:
     engine = PrivateEngine(folder.parent / ".engine").root / "usr" / "bin"
     own = search or f"{os.environ.get('PATH', os.defpath)}:{engine}"
-    return Workshop(store=Store(store), shell=shell, search=search_path(own))
+    return Maker(store=Store(store), shell=shell, search=search_path(own))
 
 
 def _publish(blob: Path, path: Path) -> None:

@@ -55,10 +55,5 @@ def stored(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
     yield _block(left, last=True) + buffer
 
 
-def stored_size(size: int) -> int:
-    """The bytes of such a stream."""
-    return size + 5 * max(1, -(-size // STORED))
-
-
 def _block(length: int, *, last: bool) -> bytes:
     return _BLOCK.pack(int(last), length, length ^ 0xFFFF)

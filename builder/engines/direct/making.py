@@ -33,8 +33,8 @@ _MOST_TOLD: Final = 10  # packages that differ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Where bases are made.
+class Maker:
+    """What makes bases.
 
     Attributes:
         store: Where they will be kept.
@@ -68,14 +68,14 @@ class Written:
 
 @contextmanager
 def made(
-    base: Base, also: Sequence[str], workshop: Workshop, lock: BaseLock | None = None
+    base: Base, also: Sequence[str], maker: Maker, lock: BaseLock | None = None
 ) -> Iterator[tuple[BaseLock, Path]]:
     """Make a base.
 
     Args:
         base: The base in the matrix.
         also: Debian's packages on top of the base's own.
-        workshop: Where.
+        maker: Where.
         lock: Names the versions of its packages; without it, Debian's newest are taken.
 
     Yields:
@@ -94,10 +94,10 @@ def made(
     )
     with (
         tempfile.TemporaryDirectory(prefix="cuvee-base-") as scratch,
-        workshop.store.in_use(),
-        workshop.store.scratch() as folder,
+        maker.store.in_use(),
+        maker.store.scratch() as folder,
     ):
-        root, blob = _root(request, Path(scratch), workshop), folder / BLOB
+        root, blob = _root(request, Path(scratch), maker), folder / BLOB
         with tarfile.open(root, "r:", encoding="utf-8") as archive, blob.open("xb") as sink:
             packages = packages_of(notes(archive))
             if lock:
@@ -156,14 +156,14 @@ def _members(files: Iterable[File], marks: list[str]) -> Iterator[bytes]:
     yield bytes(waiting) + tar.END
 
 
-def _root(request: Request, scratch: Path, workshop: Workshop) -> Path:
+def _root(request: Request, scratch: Path, maker: Maker) -> Path:
     try:
-        return root_filesystem(request, scratch, workshop.shell, workshop.search)
+        return root_filesystem(request, scratch, maker.shell, maker.search)
     except CannotMakeError as error:
         if not error.pins_failed:
             raise
     # Without the locked versions it comes to an end, so that it can be told which of them Debian has no more.
-    return root_filesystem(replace(request, pins=()), scratch, workshop.shell, workshop.search)
+    return root_filesystem(replace(request, pins=()), scratch, maker.shell, maker.search)
 
 
 def _python(base: Base, packages: Iterable[Package]) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 from builder.errors import EngineOrNetworkError, Fault
 from builder.wheels.store import PARTIAL, STALE_S, default_folder
 
-KINDS = ("roots", "blobs", "layers", "made", "bytecode", "built", "bases", "images", "wheels")
+KINDS = ("roots", "blobs", "layers", "made", "bytecode", "built", "bases", "wheels")
 """The folders of a store, what is remade fastest first."""
 
 
