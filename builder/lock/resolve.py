@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from builder.abi.summary import summarise
 from builder.errors import CannotResolveError, Fault
@@ -11,13 +12,12 @@ from builder.lock.conflict import Ask, explain, question_for
 from builder.lock.files import best_wheel
 from builder.lock.record import Environment, Lock, Package
 from builder.lock.uv import Candidate, Question, Refusal, Resolved, ask
-from builder.matrix import Demand, Row
+from builder.matrix import Demand, Isolated, Row
 from builder.shell import SYSTEM, Shell
 from builder.wheels.index import extra_index
 from builder.wheels.network import session
 from builder.wheels.store import WheelStore, default_folder
 
-MAIN = "main"
 TOOLS = ("uv", "setuptools", "wheel")
 """What an image is built with: uv installs, setuptools builds the source archives that have no wheel."""
 
@@ -39,7 +39,7 @@ def resolve(row: Row, previous: Lock | None = None, shell: Shell = SYSTEM) -> Lo
         EngineOrNetworkError: The index cannot be reached.
     """
     blank = _blank(row)
-    resolved = _solve(row.demands(), blank, row, shell)
+    parts = {name: _solve(row.demands(name), blank, row, shell) for name, _ in row.stacks()}
     overlays = {
         name: _solve(_overlay_demands(row, name), _alone(blank), row, shell) for name in sorted(row.overlays)
     }
@@ -50,7 +50,9 @@ def resolve(row: Row, previous: Lock | None = None, shell: Shell = SYSTEM) -> Lo
         as_of=row.as_of.isoformat(),
         base=row.base.id,
         python=row.python,
-        environments=(Environment(name=MAIN, packages=_packages(resolved, row)),),
+        environments=tuple(
+            Environment(name=name, packages=_packages(part, row)) for name, part in parts.items()
+        ),
         overlays=tuple(
             Environment(name=name, packages=_packages(part, row)) for name, part in overlays.items()
         ),
@@ -141,30 +143,33 @@ def _no_file(package: Resolved, row: Row) -> Fault:
 
 def _check(lock: Lock, row: Row, previous: Lock | None) -> None:
     faults = [
-        *_version_faults(lock, row, "cuda", row.cuda, _NAMES_OF_CUDA),
-        *_version_faults(lock, row, "cudnn", row.cudnn, _NAMES_OF_CUDNN),
+        *(fault for name, part in row.stacks() for fault in _stack_faults(lock, row, name, part)),
         *(_changed_files(lock, previous) if previous else ()),
     ]
     if faults:
         raise CannotResolveError(*faults)
 
 
-def _version_faults(
-    lock: Lock, row: Row, key: str, said: str | None, names: Sequence[str]
-) -> Iterable[Fault]:
-    """What a row says of its CUDA or cuDNN must be what its wheels are."""
-    found = _first_version(lock, names)
-    if found != said:
-        yield Fault(
-            place=row.place(key),
-            cause=f"the row says {said or 'none'}, its wheels bring {found or 'none'}",
-            fix=f"Write {key}: {found or 'null'}, or demand other versions",
-        )
+def _stack_faults(lock: Lock, row: Row, name: str, part: Row | Isolated) -> Iterable[Fault]:
+    """What a row says of an environment's CUDA and cuDNN must be what its wheels are."""
+    packages = next(one.packages for one in lock.environments if one.name == name)
+    place = partial(row.place, "environments", name) if row.environments else row.place
+    for key, said, names in (
+        ("cuda", part.cuda, _NAMES_OF_CUDA),
+        ("cudnn", part.cudnn, _NAMES_OF_CUDNN),
+    ):
+        found = _first_version(packages, names)
+        if found != said:
+            yield Fault(
+                place=place(key),
+                cause=f"the row says {said or 'none'}, its wheels bring {found or 'none'}",
+                fix=f"Write {key}: {found or 'null'}, or demand other versions",
+            )
 
 
-def _first_version(lock: Lock, names: Sequence[str]) -> str | None:
+def _first_version(packages: Sequence[Package], names: Sequence[str]) -> str | None:
     for name in names:
-        for package in lock.main.packages:
+        for package in packages:
             if package.name == name or package.name.startswith(f"{name}-cu"):
                 return ".".join(package.version.split(".")[:2])
     return None

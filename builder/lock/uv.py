@@ -18,6 +18,8 @@ from builder.wheels.network import ca_bundle, file_name
 NETWORK_FAILED = re.compile(r"Failed to fetch|error sending request|dns error|Could not connect|timed out")
 NO_SOLUTION = re.compile(r"No solution found|requirements are unsatisfiable|has no wheels")
 LOCKED_OUT = re.compile(r"(\S+ was not found) in the package registry.*(401 Unauthorized|403 Forbidden)")
+NEWEST_GLIBC = (2, 40)
+"""uv names no newer platform (0.11); a wheel that asks for one is rare, and `best_wheel` judges by the base."""
 YANKED = re.compile(r"warning: `(?P<package>[^`]+)` is yanked(?: \(reason: \"(?P<reason>[^\"]*)\"\))?")
 
 
@@ -119,7 +121,7 @@ def _argv(question: Question, scratch: Path, answer: Path) -> list[str]:
         "--format", "pylock.toml", "--output-file", str(answer),
         "--exclude-newer", midnight,
         "--python-version", question.python,
-        "--python-platform", f"x86_64-manylinux_{question.glibc.replace('.', '_')}",
+        "--python-platform", _platform(question.glibc),
         "--no-header", "--no-annotate", "--color", "never", "--no-progress",
     ]  # fmt: skip
     for option, lines in (("--constraints", question.constraints), ("--overrides", question.overrides)):
@@ -130,6 +132,11 @@ def _argv(question: Question, scratch: Path, answer: Path) -> list[str]:
     if question.index:
         argv += ["--extra-index-url", question.index, "--index-strategy", "unsafe-best-match"]
     return [*argv, "--no-deps"] if question.alone else argv
+
+
+def _platform(glibc: str) -> str:
+    major, minor = min(tuple(map(int, glibc.split("."))), NEWEST_GLIBC)
+    return f"x86_64-manylinux_{major}_{minor}"
 
 
 def _environment() -> dict[str, str]:

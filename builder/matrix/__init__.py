@@ -18,11 +18,38 @@ from pydantic.json_schema import GenerateJsonSchema
 from builder.errors import BadInputError, Fault, NothingSelectedError
 from builder.matrix import yamlfile
 from builder.matrix.faults import Problem, problems
-from builder.matrix.row import ONLY_NAMES, Base, Defaults, Demand, FailsWith, Origin, Overlay, Record, Row
+from builder.matrix.row import (
+    MAIN,
+    ONLY_NAMES,
+    Base,
+    Budget,
+    Defaults,
+    Demand,
+    FailsWith,
+    Isolated,
+    Origin,
+    Overlay,
+    Record,
+    Row,
+)
 from builder.matrix.values import CHECKS, Name
 from builder.matrix.yamlfile import Document, KeyPath
 
-__all__ = ["CHECKS", "Base", "Demand", "FailsWith", "Matrix", "Overlay", "Row", "load", "parse", "schema"]
+__all__ = [
+    "CHECKS",
+    "MAIN",
+    "Base",
+    "Budget",
+    "Demand",
+    "FailsWith",
+    "Isolated",
+    "Matrix",
+    "Overlay",
+    "Row",
+    "load",
+    "parse",
+    "schema",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +67,16 @@ class Matrix:
     rows: tuple[Row, ...]
 
     def select(self, ids: Sequence[str]) -> tuple[Row, ...]:
-        """The rows with these ids, in the order of the file; all rows where no id is given.
+        """The rows with these ids or aliases, in the order of the file; all rows where none is given.
 
         Raises:
             NothingSelectedError: An id is no row's; one fault each.
         """
-        known = tuple(row.id for row in self.rows)
+        known = tuple(name for row in self.rows for name in (row.id, *row.aliases))
         unknown = tuple(dict.fromkeys(wanted for wanted in ids if wanted not in known))
         if unknown:
             raise NothingSelectedError(*(self._no_row(wanted, known) for wanted in unknown))
-        return tuple(row for row in self.rows if row.id in ids or not ids)
+        return tuple(row for row in self.rows if not ids or {row.id, *row.aliases} & set(ids))
 
     def _no_row(self, wanted: str, known: Sequence[str]) -> Fault:
         near = difflib.get_close_matches(wanted, known)
@@ -124,6 +151,7 @@ class _Reader:
             defaults = self._sections["defaults"]
             self._read(Defaults, ("defaults",), defaults, told=self._told_of_base(defaults))
         rows = [self._row(name, written) for name, written in self._sections.get("rows", {}).items()]
+        self._note_taken_names(rows)
         self._stop_at_faults()
         bases = tuple(self._bases.values())
         return Matrix(file=self._document.name, bases=bases, rows=tuple(filter(None, rows)))
@@ -136,6 +164,18 @@ class _Reader:
         data = {key: value for key, value in defaults.items() if value is not None} | written
         told = self._told_of_base(data) | (self._bad_defaults() - written.keys())
         return self._read(Row, ("rows", name), data, told=told)
+
+    def _note_taken_names(self, rows: Sequence[Row | None]) -> None:
+        """An alias that is a row's name, or another row's alias, would stand for two."""
+        owners = {str(name): str(name) for name in self._sections.get("rows", {})}
+        for row in filter(None, rows):
+            for position, alias in enumerate(row.aliases):
+                owner = owners.setdefault(alias, row.id)
+                if owner != row.id or alias == row.id:
+                    problem = Problem(
+                        keys=(), cause=f'the name "{alias}" is {owner}\'s', fix="Choose another alias"
+                    )
+                    self._note(("rows", row.id, "aliases", position), problem)
 
     def _told_of_base(self, data: Mapping[str, Any]) -> set[str]:
         """The key "base", if the base that `data` names is there but wrong."""

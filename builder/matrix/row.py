@@ -30,6 +30,7 @@ from builder.matrix.values import (
     Exact,
     ExactOrPrefix,
     FfmpegChoice,
+    Gigabytes,
     IndexName,
     Name,
     OverlayRequirements,
@@ -47,7 +48,10 @@ from builder.matrix.yamlfile import Document, KeyPath
 ONLY_NAMES: JsonDict = {"additionalProperties": False}
 """For editors: a key that cannot be a name is wrong."""
 
-_NO_EFFECT = {"summary", "status", "fails_with"}  # on what is resolved and built
+MAIN = "main"
+"""The environment of an ordinary row."""
+
+_NO_EFFECT = {"summary", "status", "fails_with", "aliases", "budget"}  # on what is resolved and built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,8 @@ class Base(_Entry):
     """The C library that the suite has; wheels that need a newer one cannot be taken."""
     packages: tuple[DebianPackage, ...]
     """The Debian packages that the base must have."""
+    suites: tuple[Name, ...] = ()
+    """Other Debian suites that packages may come from, such as an older one that still has another Python."""
 
 
 def _base(value: object, info: ValidationInfo) -> Base:
@@ -165,6 +171,49 @@ class Overlay(Record):
     """What needs these libraries, and why the environment itself cannot have them."""
 
 
+class Isolated(Record):
+    """One of the environments of a row whose environments never share a process."""
+
+    cuda: TwoNumbers | None
+    """The CUDA that its wheels are built for; null where it has none."""
+    cudnn: TwoNumbers | None = None
+    """Its cuDNN; null where nothing needs one."""
+    torch: Exact | None = None
+    """The exact version of torch; null if absent."""
+    ctranslate2: ExactOrPrefix | None = None
+    """The exact version of CTranslate2, or its first numbers and a star; null if absent."""
+    requirements: RowRequirements = ()
+    """What else is installed, as PEP 508 writes it."""
+    constraints: Mapping[RequirementText, Reason] = {}
+    """Limits on packages that others bring, each with the reason."""
+    overrides: Mapping[RequirementText, Reason] = {}
+    """What is taken instead of what other packages ask for, each with the reason."""
+
+
+class Budget(Record):
+    """What a row may weigh; its image fails when it is more than 2 % over."""
+
+    pull: Gigabytes
+    """Gigabytes (10^9 bytes) of its layers as a registry sends them."""
+    disk: Gigabytes
+    """Gigabytes of its files once they are unpacked."""
+
+
+_OF_ONE_ENVIRONMENT = ("torch", "ctranslate2", "requirements", "constraints", "overrides")
+
+
+def _alone(value: Mapping[str, Isolated], info: ValidationInfo) -> Mapping[str, Isolated]:
+    doubled = [key for key in _OF_ONE_ENVIRONMENT if info.data.get(key)]
+    if value and doubled:
+        raise wrong(
+            f"the row has environments and, beside them, {', '.join(doubled)}",
+            "Move these into the environment that they belong to",
+        )
+    if MAIN in value or len(value) == 1:
+        raise wrong("a row of one environment needs no environments", "Write its keys in the row itself")
+    return value
+
+
 class FailsWith(Record):
     """How a known-bad row fails."""
 
@@ -180,8 +229,10 @@ def _as_status_says(value: FailsWith | None, info: ValidationInfo) -> FailsWith 
             raise lacking(
                 "a known-bad row does not say how it fails", 'Add "check" and "message" below "fails_with"'
             )
-        case "good" if value is not None:
-            raise wrong("a good row cannot say how it fails", 'Remove it, or write "status: known-bad"')
+        case "good" | "untested" as status if value is not None:
+            raise wrong(
+                f"a row that is {status} cannot say how it fails", 'Remove it, or write "status: known-bad"'
+            )
     return value
 
 
@@ -190,7 +241,7 @@ def _let_defaults_stand_in(schema: dict[str, Any]) -> None:
 
 
 class Row(_Entry):
-    """A combination of versions that works, or is known not to."""
+    """A combination of versions that works, is known not to, or could not be tried yet."""
 
     model_config = ConfigDict(json_schema_extra=_let_defaults_stand_in)
 
@@ -202,8 +253,8 @@ class Row(_Entry):
     """The base, by its key under "bases"."""
     python: RowPython
     """The base's Python, such as "3.11"."""
-    cuda: TwoNumbers
-    """The CUDA that the wheels are built for, such as "12.4"."""
+    cuda: TwoNumbers | None
+    """The CUDA that the wheels are built for, such as "12.4"; of several the highest; null for processors."""
     cudnn: TwoNumbers | None = None
     """The cuDNN of the environment, such as "9.5"; null where nothing needs one."""
     torch: Exact | None = None
@@ -216,6 +267,10 @@ class Row(_Entry):
     """Limits on packages that others bring, each with the reason."""
     overrides: Mapping[RequirementText, Reason] = {}
     """What is taken instead of what other packages ask for, each with the reason."""
+    environments: Annotated[Mapping[Name, Isolated], AfterValidator(_alone)] = Field(
+        default={}, json_schema_extra=ONLY_NAMES
+    )
+    """Environments that never share a process, each under its name; `python` is the first's."""
     index: IndexName | None = None
     """The name of an index to look in besides PyPI; a name, never an address."""
     overlays: Mapping[Name, Overlay] = Field(default={}, json_schema_extra=ONLY_NAMES)
@@ -224,8 +279,12 @@ class Row(_Entry):
     """Where FFmpeg comes from: a static program from a wheel, Debian's shared libraries, or none."""
     source_archives: Mapping[Package, Reason] = {}
     """Packages that exist only as source archives and may be built, instead of the defaults' ones."""
+    aliases: tuple[Name, ...] = ()
+    """Other names that the row answers to, such as "latest"; its image gets them as tags too."""
+    budget: Budget | None = None
+    """What its image may weigh."""
     status: StatusChoice = "good"
-    """Whether the row works; a known-bad row is kept to show how it fails."""
+    """Whether the row works. A known-bad row shows how it fails; an untested one has no lock yet."""
     fails_with: Annotated[FailsWith | None, AfterValidator(_as_status_says)] = Field(
         default=None, validate_default=True
     )
@@ -239,26 +298,39 @@ class Row(_Entry):
         """
         return self._origin.place(keys)
 
-    def demands(self) -> tuple[Demand, ...]:
-        """What the row asks of the resolver; overlays are resolved apart, from `Overlay.requirements`."""
-        return tuple(self._demands())
+    def stacks(self) -> "tuple[tuple[str, Row | Isolated], ...]":
+        """The row's environments by name: itself, named `main`, unless it is isolated."""
+        return tuple(self.environments.items()) or ((MAIN, self),)
 
-    def _demands(self) -> Iterator[Demand]:
-        for name, version in (("torch", self.torch), ("ctranslate2", self.ctranslate2)):
+    def every(self, key: Literal["cuda", "cudnn", "torch", "ctranslate2"]) -> tuple[str, ...]:
+        """What the environments have of a key, each value once: `("8.9", "9.10")`."""
+        return tuple(dict.fromkeys(value for _, part in self.stacks() if (value := getattr(part, key))))
+
+    def demands(self, environment: str | None = None) -> tuple[Demand, ...]:
+        """What an environment asks of the resolver, the first unless another is named.
+
+        Overlays are resolved apart, from `Overlay.requirements`.
+        """
+        first, *_ = names = [name for name, _ in self.stacks()]
+        name = environment or first
+        keys = ("environments", name) if self.environments else ()
+        return tuple(self._demands(dict(self.stacks())[name], keys, is_first=name == names[0]))
+
+    def _demands(self, part: "Row | Isolated", keys: KeyPath, *, is_first: bool) -> Iterator[Demand]:
+        for name, version in (("torch", part.torch), ("ctranslate2", part.ctranslate2)):
             if version:
-                yield self._requirement(f"{name}=={version}", name)
-        for position, requirement in enumerate(self.requirements):
-            yield self._requirement(requirement, "requirements", position)
+                yield self._requirement(f"{name}=={version}", *keys, name)
+        for position, requirement in enumerate(part.requirements):
+            yield self._requirement(requirement, *keys, "requirements", position)
         yield self._requirement("pip")  # so that an image can be built on
-        if self.ffmpeg == "static":
+        if self.ffmpeg == "static" and is_first:
             yield self._requirement("imageio-ffmpeg", "ffmpeg")
-        for text, reason in self.constraints.items():
-            place = self.place("constraints", text)
+        for text, reason in part.constraints.items():
+            place = self.place(*keys, "constraints", text)
             yield Demand(requirement=text, kind="constraint", reason=reason, place=place)
-        for text, reason in self.overrides.items():
-            yield Demand(
-                requirement=text, kind="override", reason=reason, place=self.place("overrides", text)
-            )
+        for text, reason in part.overrides.items():
+            place = self.place(*keys, "overrides", text)
+            yield Demand(requirement=text, kind="override", reason=reason, place=place)
 
     def _requirement(self, requirement: str, *keys: str | int) -> Demand:
         return Demand(requirement=requirement, kind="requirement", reason=None, place=self.place(*keys))
@@ -270,6 +342,9 @@ class Row(_Entry):
         """
         facts = self.model_dump(mode="json", exclude=_NO_EFFECT, exclude_defaults=True)
         facts["requirements"] = sorted(self.requirements)
+        for part in facts.get("environments", {}).values():
+            for key in ("requirements", "constraints", "overrides"):
+                part[key] = sorted(part.get(key, ()))
         for key in ("constraints", "overrides", "source_archives"):
             facts[key] = sorted(facts.get(key, ()))
         facts["overlays"] = {name: sorted(overlay.requirements) for name, overlay in self.overlays.items()}

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from builder.matrix.faults import choice, kind, wrong
 
@@ -212,10 +212,12 @@ def _pattern(regex: str) -> WithJsonSchema:
 
 _NUMBER_TOO = WithJsonSchema({"type": ["string", "number"]})
 
-Check: TypeAlias = Literal["libraries", "opened", "cudnn", "orders", "versions", "copies", "transcribe"]
+Check: TypeAlias = Literal[
+    "lock", "libraries", "opened", "cudnn", "orders", "versions", "copies", "transcribe", "speakers"
+]
 CHECKS: tuple[str, ...] = get_args(Check)
 Ffmpeg: TypeAlias = Literal["static", "shared", "none"]
-Status: TypeAlias = Literal["good", "known-bad"]
+Status: TypeAlias = Literal["good", "known-bad", "untested"]
 
 CheckName = Annotated[Check, _one_of(CHECKS)]
 FfmpegChoice = Annotated[Ffmpeg, _one_of(get_args(Ffmpeg))]
@@ -228,6 +230,7 @@ IndexName = Annotated[str, AfterValidator(_index_name), _pattern(_NAME)]
 DebianPackage = Annotated[str, AfterValidator(_debian_package), _pattern(_DEBIAN_NAME.replace("-]", r"\-]"))]
 Package = Annotated[str, AfterValidator(_package)]
 
+Gigabytes = Annotated[float, Field(gt=0, lt=1000)]
 TwoNumbers = Annotated[str, AfterValidator(_two_numbers), _NUMBER_TOO]
 Exact = Annotated[str, AfterValidator(_exact), _NUMBER_TOO]
 ExactOrPrefix = Annotated[str, AfterValidator(_exact_or_prefix), _NUMBER_TOO]

@@ -232,6 +232,93 @@ def test_overlays_are_not_among_the_demands() -> None:
     assert not any("cudnn" in demand.requirement for demand in first.demands())
 
 
+# Rows of several environments
+
+ISOLATED = """\
+  apart:
+    summary: Two that never meet
+    as_of: 2025-01-20
+    cuda: 12.8
+    aliases: [latest, newest]
+    budget: {pull: 3.4, disk: 7.2}
+    environments:
+      asr:
+        cuda: 12.1
+        cudnn: 8.9
+        ctranslate2: 4.4.0
+        requirements: [faster-whisper==1.1.0]
+      diarize:
+        cuda: 12.8
+        cudnn: 9.10
+        torch: 2.8.0
+        requirements: [pyannote.audio==4.0.4]
+        constraints: {numpy<3: it has not been tried with the next}
+"""
+APART = f"{SOUND.rstrip()}\n{ISOLATED}"
+
+
+def test_each_environment_of_an_isolated_row_has_its_own_demands() -> None:
+    found = row("apart", APART)
+    assert [name for name, _ in found.stacks()] == ["asr", "diarize"]
+    assert [one.requirement for one in found.demands("asr")][:2] == [
+        "ctranslate2==4.4.0",
+        "faster-whisper==1.1.0",
+    ]
+    limit = next(one for one in found.demands("diarize") if one.kind == "constraint")
+    assert limit.place.endswith("rows.apart.environments.diarize.constraints.numpy<3")
+
+
+def test_what_the_environments_have_of_a_key_is_told_once() -> None:
+    found = row("apart", APART)
+    assert found.every("cudnn") == ("8.9", "9.10")
+    assert found.every("torch") == ("2.8.0",)
+    assert row("first").every("cudnn") == ("9.1",)
+
+
+def test_ffmpeg_is_for_the_first_environment() -> None:
+    apart = row(
+        "apart",
+        APART.replace("    cuda: 12.8\n    aliases", "    cuda: 12.8\n    ffmpeg: static\n    aliases"),
+    )
+    names = {name: [one.requirement for one in apart.demands(name)] for name, _ in apart.stacks()}
+    assert "imageio-ffmpeg" in names["asr"]
+    assert "imageio-ffmpeg" not in names["diarize"]
+
+
+def test_a_row_has_environments_or_packages_of_its_own_and_not_both() -> None:
+    both = APART.replace("    environments:\n      asr:", "    torch: 2.8.0\n    environments:\n      asr:")
+    [(place, cause, _)] = told(both)
+    assert place.endswith("rows.apart.environments")
+    assert cause == "the row has environments and, beside them, torch"
+
+
+def test_a_row_answers_to_its_aliases() -> None:
+    found = parse(APART)
+    assert [one.id for one in found.select(["latest"])] == ["apart"]
+    assert [one.id for one in found.select(["newest", "first"])] == ["first", "apart"]
+
+
+def test_an_alias_that_is_taken_is_told() -> None:
+    [(place, cause, fix)] = told(APART.replace("[latest, newest]", "[latest, first]"))
+    assert place.partition(" ")[2] == "rows.apart.aliases[1]"
+    assert (cause, fix) == ('the name "first" is first\'s', "Choose another alias")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("pull: 3.4", "pull: 3.5"), ("[latest, newest]", "[latest]")], ids=["budget", "aliases"]
+)
+def test_budgets_and_aliases_leave_the_fingerprint(old: str, new: str) -> None:
+    assert row("apart", APART).fingerprint() == row("apart", APART.replace(old, new)).fingerprint()
+
+
+def test_an_environments_versions_and_not_their_order_are_in_the_fingerprint() -> None:
+    before = row("apart", APART).fingerprint()
+    assert row("apart", APART.replace("torch: 2.8.0", "torch: 2.8.1")).fingerprint() != before
+    two = APART.replace("[faster-whisper==1.1.0]", "[faster-whisper==1.1.0, numpy==1.0]")
+    other = APART.replace("[faster-whisper==1.1.0]", "[numpy==1.0, faster-whisper==1.1.0]")
+    assert row("apart", two).fingerprint() == row("apart", other).fingerprint()
+
+
 def test_the_fingerprint_is_the_same_in_every_python() -> None:
     assert row("first").fingerprint() == "e868e075067918182ab3a75ae797ada5ee35dd35f6da4c5f01ed110ecc268cb7"
     assert row("third").fingerprint() == "b001fc38268995a5cd6f567219a1993832160a7faff7ecd865bcb773880c5397"
@@ -397,7 +484,7 @@ def test_a_good_row_must_not_say_how_it_fails() -> None:
     assert told(changed("    status: known-bad\n", "")) == [
         (
             "matrix.yaml:43 rows.second.fails_with",
-            "a good row cannot say how it fails",
+            "a row that is good cannot say how it fails",
             'Remove it, or write "status: known-bad"',
         ),
     ]
@@ -508,7 +595,7 @@ VALUES = {
         ("status: known-bad", "status: known_bad"),
         (
             "rows.second.status",
-            'there is the text "known_bad" where one of good, known-bad belongs',
+            'there is the text "known_bad" where one of good, known-bad, untested belongs',
             "Write known-bad, the nearest",
         ),
     ),
@@ -958,7 +1045,7 @@ def test_the_schema_explains_every_key_to_editors() -> None:
 
 def test_editors_may_read_a_version_as_a_number() -> None:
     fields = json.loads(schema())["$defs"]["Row"]["properties"]
-    assert fields["cuda"]["type"] == ["string", "number"]
+    assert fields["cuda"]["anyOf"] == [{"type": ["string", "number"]}, {"type": "null"}]
     assert fields["torch"]["anyOf"] == [{"type": ["string", "number"]}, {"type": "null"}]
 
 
