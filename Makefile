@@ -20,7 +20,7 @@ ifneq ($(filter $(firstword $(MAKECMDGOALS)),$(WITH_ROWS)),)
   endif
 endif
 
-.PHONY: engine-tests help setup list lock render build test repro clean check format bench engine engine-stop requirements
+.PHONY: engine-tests help setup list lock render build test repro clean check ci-check format bench engine engine-stop requirements
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ check: setup ## Lint, types, and that everything generated is up to date
 	@$(CUVEE) survey --check
 	@$(CUVEE) survey --check --base trixie --python 3.11
 	@$(CUVEE) render --check
+
+ci-check: ## Check the workflows of .github with zizmor, actionlint and shellcheck
+	@PYTHON="$(PYTHON)" bash .ci/workflows
 
 format: setup ## Format the code
 	@.venv/bin/ruff format .

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from builder.engines.direct.rows import DirectRows
     from builder.engines.docker import DockerEngine
     from builder.matrix import Base
+    from builder.publish.layers import Sent
     from builder.publish.push import Pushed
     from builder.survey.files import SurveyFiles
     from builder.verdict.hosts import Host
@@ -350,6 +351,16 @@ def push(  # noqa: PLR0913 - what, where to, and how
         return push_to(image, target, say=say, mount_from=mount_from, memory=found.store.state)
 
 
+def push_layers(project: Project, row: Row, reference: str, digests: Sequence[str], say: Say) -> Sent:
+    """Layers ─▶ registry: send some of an image's, which other images have too; no image is published."""
+    from builder.publish.layers import push_layers as send
+    from builder.publish.reference import Reference
+
+    target = Reference.parse(reference)
+    with direct(project, say).known(row) as image:
+        return send(image, target, digests, say=say)
+
+
 def repro(project: Project, row: Row, say: Say, *, anew: bool) -> str:
     """Plan ─▶ image, twice from scratch: see that both are one, and the recorded one; returns its digest.
 
@@ -460,10 +471,18 @@ def _present_lock(project: Project, row: Row) -> Lock | None:
 
 
 def _write_all(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
-    """Write a row's files, and delete the requirements of layers that it no longer has."""
-    for stale in {path.name for path in folder.glob("requirements*.txt")} - texts.keys():
+    """Write a row's files, and delete those that were generated for what it no longer has."""
+    for stale in _stale(folder, texts):
         (folder / stale).unlink()
     return tuple(name for name, text in texts.items() if write(folder / name, text))
+
+
+def _stale(folder: Path, texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Requirements of other layers; files of the launcher, where the launcher is among what is written."""
+    known = [path.name for path in folder.glob("requirements*.txt")]
+    if any(name.startswith("launcher/") for name in texts):
+        known += [f"launcher/{path.name}" for path in (folder / "launcher").glob("*.*")]
+    return tuple(sorted(name for name in known if name not in texts))
 
 
 def _rendered(project: Project, row: Row) -> dict[str, str]:

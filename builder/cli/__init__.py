@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder.cli import images
+from builder.cli import ci, images
 from builder.cli.common import (
     Context,
     compression_option,
@@ -411,6 +411,8 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     click.echo(transcribe(engine, chosen, audio, model, gpus=gpus, tool=tool, language=language))
 
 
+cli.add_command(ci.ci)
+cli.add_command(ci.drift)
 cli.add_command(images.clean)
 # What helps where something is broken already stands in modules of its own.
 cli.add_command(explain)

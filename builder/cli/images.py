@@ -71,21 +71,35 @@ def load(context: Context, rows: tuple[str, ...]) -> None:
 @click.argument("row")
 @click.argument("reference", metavar="REGISTRY/NAME[:TAG]")
 @click.option("--mount-from", multiple=True, help="A repository of the same registry to take layers from.")
+@click.option(
+    "--layer", "layers", multiple=True, metavar="DIGEST", help="Send only this layer of it, and no image."
+)
 @compression_option
 @click.pass_obj
-def push(
-    context: Context, row: str, reference: str, mount_from: tuple[str, ...], compression: Compression
+def push(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context,
+    row: str,
+    reference: str,
+    mount_from: tuple[str, ...],
+    layers: tuple[str, ...],
+    compression: Compression,
 ) -> None:
     """Push the image of ROW to a registry, without an engine; only layers that it lacks travel."""
     from builder import pipeline
 
     [chosen] = pipeline.rows(context.project, [row])
-    done = pipeline.push(
+    if layers:
+        if mount_from or compression != "passthrough":
+            raise click.UsageError("--layer sends layers as the lock records them: leave out other options")
+        done = pipeline.push_layers(context.project, chosen, reference, layers, say)
+        say(f"{row}: {done.sent} layers sent, {done.sent_bytes / 1e6:.0f} MB; {done.present} were there")
+        return
+    pushed = pipeline.push(
         context.project, chosen, reference, say, compression=compression, mount_from=mount_from
     )
-    sent = f"{done.sent} blobs sent, {done.sent_bytes / 1e6:.0f} MB"
-    say(f"{row}: {sent}; {done.mounted} mounted, {done.present} were there")
-    click.echo(f"{done.reference.name}@{done.digest}")
+    sent = f"{pushed.sent} blobs sent, {pushed.sent_bytes / 1e6:.0f} MB"
+    say(f"{row}: {sent}; {pushed.mounted} mounted, {pushed.present} were there")
+    click.echo(f"{pushed.reference.name}@{pushed.digest}")
 
 
 @click.command()

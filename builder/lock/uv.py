@@ -19,7 +19,7 @@ NETWORK_FAILED = re.compile(r"Failed to fetch|error sending request|dns error|Co
 NO_SOLUTION = re.compile(r"No solution found|requirements are unsatisfiable|has no wheels")
 LOCKED_OUT = re.compile(r"(\S+ was not found) in the package registry.*(401 Unauthorized|403 Forbidden)")
 NEWEST_GLIBC = (2, 40)
-"""uv names no newer platform (0.11); a wheel that asks for one is rare, and `best_wheel` judges by the base."""
+"""uv names no newer platform; a wheel that asks for one is rare, and `best_wheel` judges by the base."""
 YANKED = re.compile(r"warning: `(?P<package>[^`]+)` is yanked(?: \(reason: \"(?P<reason>[^\"]*)\"\))?")
 
 

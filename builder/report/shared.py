@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from builder import matrix
+from builder.ci import formats as jobs
 from builder.doctor import schema as doctors
 from builder.explain import checking as explaining
 from builder.matrix import Row
 from builder.project import Project
+from builder.render.causes import causes
 from builder.render.doctor import FILE, bundled
 from builder.render.readme import Told, readme
 from builder.report import bench
@@ -50,6 +52,8 @@ def carried(proven: Sequence[tuple[Row, Verdict]], package: Path) -> dict[Path, 
     return {
         package / "matrix.schema.json": matrix.schema(),
         package / "check.schema.json": verdict_schema(),
+        package / "ci.schema.json": jobs.schema(),
+        package / "launcher" / "causes.json": causes(),
         package / "explain.schema.json": explaining.schema(),
         doctors.FILE: doctors.schema(),
         FILE: bundled([_to_recommend(row, verdict) for row, verdict in proven]),

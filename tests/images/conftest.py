@@ -21,13 +21,13 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 from builder import matrix
-from builder.abi.library import Library
 from builder.engines.container import Container
 from builder.engines.direct import sandbox, unpacked
 from builder.engines.docker import DockerContainer, connect
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
+from builder.pipeline import project_library
 from builder.plan import HOME, image_tag, overlay_folder
 from builder.project import Project, find
 from builder.shell import SYSTEM
@@ -36,9 +36,7 @@ from builder.verify.samples import Samples, samples
 
 PROBE = Path(__file__).parents[2] / "builder" / "probe"
 NOBODY = "65534:65534"
-PYTHON = f"{HOME}/main/bin/python"
 ENGINES = ("docker", "direct")
-PATH = f"{HOME}/main/bin:/usr/bin:/bin"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,6 +82,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Report(config.getoption("--report")), "cuvee-report")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what looks at one environment once in each; an ordinary row's one is not named."""
+    if "environment" in metafunc.fixturenames:
+        names = [name for name, _ in _row(metafunc.config).stacks()]
+        ids = names if len(names) > 1 else [pytest.HIDDEN_PARAM]
+        metafunc.parametrize("environment", names, ids=ids, indirect=True, scope="session")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Hold a known-bad row to its own claims; the others are not its claims, so they are not even skipped."""
     bad = _row(config).status == "known-bad"
@@ -103,9 +109,20 @@ def _row(config: pytest.Config) -> Row:
 
 @dataclass(frozen=True)
 class Probe:
-    """The probe inside the container."""
+    """The probe inside the container, run by the Python of one of its environments."""
 
     host: Any
+    environment: str
+
+    @property
+    def prefix(self) -> str:
+        """Where the environment lies."""
+        return f"{HOME}/{self.environment}"
+
+    @property
+    def site(self) -> str:
+        """Its site-packages, for a shell."""
+        return f"{self.prefix}/lib/python*/site-packages"
 
     def check(self, name: str, *options: str, **variables: str) -> dict[str, Any]:
         """Run one check; its outcome, reason and details. The environment holds `variables` alone."""
@@ -127,8 +144,9 @@ class Probe:
         return self._json("transcribe", *options)
 
     def _json(self, *arguments: str, **variables: str) -> dict[str, Any]:
-        given = [f"{name}={value}" for name, value in {"PATH": PATH, **variables}.items()]
-        words = shlex.join(["env", "-i", *given, PYTHON, "-I", "/tmp/probe", *arguments])
+        path = f"{self.prefix}/bin:/usr/bin:/bin"
+        given = [f"{name}={value}" for name, value in {"PATH": path, **variables}.items()]
+        words = shlex.join(["env", "-i", *given, f"{self.prefix}/bin/python", "-I", "/tmp/probe", *arguments])
         done = self.host.run(words)
         assert done.stdout, f"the probe said nothing: {done.stderr}"
         answer: dict[str, Any] = json.loads(done.stdout)
@@ -153,7 +171,7 @@ def lock(project: Project, row: Row) -> Lock:
 @pytest.fixture(scope="session")
 def setting(project: Project, row: Row, lock: Lock) -> Setting:
     """What the proof looks at, before anything is built."""
-    return of_row(row, lock, Library(folders=(project.facts,)))
+    return of_row(row, lock, project_library(project))
 
 
 @pytest.fixture(scope="session")
@@ -237,8 +255,37 @@ def root(container: Container) -> Any:
 
 
 @pytest.fixture(scope="session")
-def probe(host: Any) -> Probe:
-    return Probe(host)
+def environment(request: pytest.FixtureRequest) -> str:
+    """The name of the environment that is looked at."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def probe(host: Any, environment: str) -> Probe:
+    return Probe(host, environment)
+
+
+def that_has(lock: Lock, name: str) -> str:
+    """The environment with a package; the test is skipped where none has it."""
+    found = next((one.name for one in lock.environments if one.package(name)), None)
+    if found is None:
+        pytest.skip(f"the row has no {name}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def hearing(host: Any, lock: Lock) -> Probe:
+    """The probe in the environment that has CTranslate2."""
+    return Probe(host, that_has(lock, "ctranslate2"))
+
+
+@pytest.fixture(scope="session")
+def cuda(row: Row) -> str:
+    """The row's CUDA; a row for processors alone has nothing to show of it."""
+    if row.cuda is None:
+        pytest.skip("the row is for processors alone")
+    return row.cuda
 
 
 @pytest.fixture(scope="session")

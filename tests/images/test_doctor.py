@@ -17,9 +17,14 @@ SERIOUS = {"broken", "will-fail"}
 
 
 @pytest.mark.any_row
-def test_the_doctor_finds_what_the_row_says(container: Container, host: Any, row: Row) -> None:
+def test_the_doctor_finds_what_the_row_says(
+    container: Container, host: Any, row: Row, environment: str
+) -> None:
     container.copy_in(DOCTOR, "/tmp")
-    done = host.run(f"env -i PATH=/usr/bin:/bin {HOME}/main/bin/python -I /tmp/doctor.py --json --for-gpu")
+    for_gpu = " --for-gpu" if row.cuda else ""
+    done = host.run(
+        f"env -i PATH=/usr/bin:/bin {HOME}/{environment}/bin/python -I /tmp/doctor.py --json{for_gpu}"
+    )
     assert done.stdout, done.stderr
     serious = [one for one in json.loads(done.stdout)["findings"] if one["severity"] in SERIOUS]
     if row.fails_with:

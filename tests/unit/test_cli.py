@@ -411,7 +411,7 @@ class TestInterruption:
 class TestHelp:
     STAGES = (
         *("list", "lock", "facts", "check", "survey", "render", "base", "build", "test", "repro"),
-        *("load", "push", "diff", "run", "clean"),
+        *("load", "push", "diff", "run", "ci", "drift", "clean"),
         *("explain", "doctor", "engine"),
     )
 
