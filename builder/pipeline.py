@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from builder.verdict.hosts import Host
     from builder.verdict.record import Verdict
     from builder.verify.evidence import Evidence
+    from builder.wheels.pieces import Piece
 
 Say = Callable[[str], None]
 PACKAGE = Path(__file__).resolve().parent
@@ -64,6 +65,29 @@ def base(project: Project, name: str) -> Base:
         fault = Fault(place=name, cause="no base has that name", fix=f"Take one of {', '.join(found)}")
         raise NothingSelectedError(fault)
     return found[name]
+
+
+def unlocked(project: Project, row: Row) -> str:
+    """Why a row has no lock and is none the worse for it; "" for all others."""
+    from builder.verdict import refusal
+
+    if refusal.is_known(row):
+        return "no lock, since the resolver is known to refuse it"
+    if row.status == "untested" and not (project.image(row.id) / record.FILE).is_file():
+        return "no lock yet: nobody has made one who can reach its index"
+    return ""
+
+
+def refusal(row: Row) -> str:
+    """Row ─▶ the resolver's refusal, for a row that is known to be refused; returns its words.
+
+    Raises:
+        CheckFailedError: It resolves, or is refused in other words.
+    """
+    from builder.lock.resolve import resolve
+    from builder.verdict.refusal import refused
+
+    return refused(row, resolve)
 
 
 def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
@@ -128,23 +152,43 @@ def forget_facts(project: Project) -> tuple[str, ...]:
     return kept.forget(project, rows(project, ()))
 
 
-def base_facts(project: Project, base: Base, engine: DockerEngine, say: Say) -> None:
-    """Base ─▶ facts: record the libraries it has, alone and with Debian's FFmpeg on top."""
+def base_facts(project: Project, base: Base, say: Say) -> None:
+    """Base ─▶ facts: record the libraries it has, alone and, where that is locked, with Debian's FFmpeg.
+
+    They are read from the layer that its lock names; it is made where the store does not have it.
+
+    Raises:
+        BadInputError: It has no lock.
+        CheckFailedError: Its layer is damaged.
+        EngineOrNetworkError: It is nowhere, and cannot be made here.
+    """
     from builder.abi.base import read_base
     from builder.abi.library import base_file, text
-    from builder.engines.base import root_filesystem
+    from builder.engines.direct import base as bases
+    from builder.engines.direct import baselock
+    from builder.engines.direct.store import default_store
+    from builder.shell import SYSTEM
 
-    for suffix, also in (("", ()), ("+ffmpeg", ("ffmpeg",))):
-        name = base.id + suffix
-        say(f"base {name}: making it from Debian's packages")
-        with root_filesystem(base, also, engine) as archive, archive.open("rb") as stream:
-            write(project.facts / base_file(name), text(read_base(name, base.image, stream)))
+    store = default_store()
+    for name, also in ((base.id, ()), (f"{base.id}+ffmpeg", base.ffmpeg_packages)):
+        if also and not baselock.file(project.bases, base, also).is_file():
+            say(f"base {name}: it has no lock, so nothing is recorded")
+            continue
+        with store.in_use():
+            layer = bases.provide(project.bases, base, also, store.root, SYSTEM, say)
+            with bases.reading(layer) as stream:
+                facts = read_base(name, base.image, stream)
+        write(project.facts / base_file(name), text(facts))
+        say(f"base {name}: {len(facts.binaries)} libraries read")
 
 
 def prove(project: Project, row: Row, host: Host | None = None) -> Verdict:
     """Facts ─▶ verdict: hold the lock against the loader's rules, without network, wheels or engine."""
+    from builder.verdict import refusal
     from builder.verdict.prove import prove as prove_row
 
+    if refusal.is_known(row):
+        return refusal.predicted(row)
     locked = record.read(project.image(row.id) / record.FILE)
     return prove_row(row, locked, project_library(project), host)
 
@@ -170,6 +214,19 @@ def require_verdict(row: Row, verdict: Verdict, *, briefly: bool = False) -> Non
     found = faults(row, verdict)
     if found and briefly and row.status == "good":
         found = (brief(verdict),)
+    if found:
+        raise CheckFailedError(*found)
+
+
+def require_budget(project: Project, row: Row) -> None:
+    """Lock ─▶ budget: see that a pull of the recorded image is within it.
+
+    Raises:
+        CheckFailedError: It is more than 2 % over.
+    """
+    from builder.report import budgets
+
+    found = tuple(budgets.pull_faults(row, record.read(project.image(row.id) / record.FILE)))
     if found:
         raise CheckFailedError(*found)
 
@@ -314,6 +371,8 @@ def assemble(
     found = direct(project, say)
     with found.built(row) as built:
         image = compressed(built, compression, found.store)
+        if compression == "zstd":
+            found.record_zstd(row, image)
         if output:
             count, size = layout.write(image, output)
             say(f"{output}: {count} blobs written, {size / 1e6:.0f} MB")
@@ -434,13 +493,96 @@ def update_base(project: Project, base: Base, also: Sequence[str], say: Say) -> 
 def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
     from builder.engines.direct.store import default_store
-    from builder.verify.suite import prove
+    from builder.verdict import refusal as refusals
+    from builder.verify.suite import of_refusal, prove
 
+    if refusals.is_known(row):
+        found = of_refusal(row, refusal)
+        write(project.evidence(row.id), found.text())
+        return found
     locked = record.read(project.image(row.id) / record.FILE)
     with default_store().in_use():  # the checks are a process of their own, and need what is unpacked
         found = prove(project, row, locked, engine, say, gpus=gpus)
-    write(project.evidence(row.id), found.text())
+    write(project.evidence(row.id, gpu=bool(found.gpu)), found.text())
     return found
+
+
+def test_root(project: Project, row: Row, root: Path, say: Say, *, gpus: bool) -> Evidence:
+    """Unpacked root file system ─▶ evidence: as `test`, of an image that somebody else unpacked.
+
+    Raises:
+        BadInputError: It is none of this row.
+        CheckFailedError: It is of another lock.
+    """
+    from builder.engines.installed import unpacked_root
+    from builder.verify.suite import prove
+
+    locked = record.read(project.image(row.id) / record.FILE)
+    with unpacked_root(root, plan_image(row, locked), project.engine.home) as engine:
+        found = prove(project, row, locked, engine, say, gpus=gpus, where="root")
+    return _kept(project, found, say)
+
+
+def test_environment(project: Project, row: Row, python: Path, say: Say, *, gpus: bool) -> Evidence:
+    """Installed environment ─▶ evidence: the checks that do not ask for an image.
+
+    Raises:
+        BadInputError: The interpreter is of no environment that can be the row's.
+        CheckFailedError: What is installed is not the row's lock.
+    """
+    from builder.engines.installed import installed_environment
+    from builder.verify.suite import prove
+
+    locked = record.read(project.image(row.id) / record.FILE)
+    engine = installed_environment(python, plan_image(row, locked))
+    found = prove(project, row, locked, engine, say, gpus=gpus, where="environment")
+    return _kept(project, found, say)
+
+
+def _kept(project: Project, found: Evidence, say: Say) -> Evidence:
+    """Write evidence, unless an image has shown as much of the same lock."""
+    from builder.verify import evidence
+
+    file = project.evidence(found.row, gpu=bool(found.gpu))
+    if evidence.outdone(found, evidence.read(file)):
+        say(f"{file.name} stays as it is: it tells of an image, which shows more")
+    else:
+        write(file, found.text())
+    return found
+
+
+def pieces(project: Project, row: Row, folder: Path, size: int, say: Say) -> tuple[Piece, ...]:
+    """Lock ─▶ pieces: the row's wheels for a machine that only small files reach.
+
+    Args:
+        project: Where the row's lock is.
+        row: The row.
+        folder: Where the pieces go.
+        size: The bytes of a piece at most.
+        say: Told what is fetched.
+    """
+    from functools import partial
+
+    from builder.engines.direct.store import default_store
+    from builder.plan import HOME
+    from builder.wheels import pieces as cutting
+    from builder.wheels.index import extra_index
+
+    locked = record.read(project.image(row.id) / record.FILE)
+    planned = plan_image(row, locked)
+    libraries = {one.name: [path.relative_to(HOME) for path in one.libraries] for one in planned.environments}
+    extra = partial(extra_index, row.index, row.place("index")) if row.index else None
+    store = default_store()
+    with store.in_use():
+        return cutting.write_pieces(
+            locked,
+            libraries,
+            store.wheels,
+            folder,
+            size,
+            samples=cutting.sample_files(),
+            fetch=cutting.fetching(store.wheels, say, extra),
+        )
 
 
 def _shared(project: Project) -> dict[Path, str]:
@@ -455,7 +597,7 @@ def _shared(project: Project) -> dict[Path, str]:
 def _proven(project: Project) -> Iterator[tuple[Row, Verdict]]:
     """The good rows whose facts are recorded, with their verdicts."""
     for row in rows(project, ()):
-        if row.status == "good":
+        if row.status != "known-bad":
             with suppress(BadInputError):
                 yield row, prove(project, row)
 
@@ -501,7 +643,8 @@ def _lock_files(row: Row, locked: Lock) -> dict[str, str]:
 
 
 def _differing(project: Project, row: Row, texts: dict[str, str]) -> tuple[str, ...]:
-    return differing(project.image(row.id), texts)
+    folder = project.image(row.id)
+    return (*differing(folder, texts), *_stale(folder, texts))
 
 
 def _refuse(project: Project, row: Row, names: Sequence[str], cause: str, command: str) -> None:

@@ -6,16 +6,16 @@ Pure: nothing here touches disk, network or processes.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder.errors import BadInputError, Fault
 from builder.known import data
+from builder.layering import Layer, grouped, layers
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 
@@ -28,47 +28,35 @@ HOME = PurePosixPath("/opt/cuvee")
 """Everything that an image has beyond its base lies here; an environment's prefix is `HOME/<environment>`."""
 
 REPOSITORY = "cuvee"
-CHAIN = ("cuda", "cudnn", "torch")
-LAST = ("libraries", "speech")
-_TORCH = frozenset({"torch", "triton", "torchaudio", "torchvision", "torchcodec"})
+DOES = {"transcribe": "faster-whisper", "speakers": "pyannote-audio"}
+"""What `transcribe` needs an environment for, and the package that does it."""
+
+_FOLDERS = ("bin", "lib", "overlays")
+"""What `HOME` has beside environments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """Packages that are installed in one step.
+class PlannedEnvironment:
+    """A Python environment of an image.
 
     Attributes:
-        name: `cuda`, `cudnn`, `torch`, `overlay-<name>`, `libraries`, or `speech`: what the row itself names.
-        kind: A `chain` layer stands on the one before it; a `beside` layer is made at the same time as the
-            chain and laid on top of it.
-        prefix: The environment's prefix, or the overlay's folder.
-        packages: What is installed, sorted by name.
+        name: `main` in an ordinary row.
+        prefix: Its folder.
+        site: The folder of its packages.
+        libraries: The folders that its own library path needs where the loader has none of them in its cache.
+        does: What `transcribe` can do in it, of `DOES`.
     """
 
     name: str
-    kind: Literal["chain", "beside"]
     prefix: PurePosixPath
-    packages: tuple[Package, ...]
+    site: PurePosixPath
+    libraries: tuple[PurePosixPath, ...]
+    does: tuple[str, ...]
 
     @property
-    def is_overlay(self) -> bool:
-        """Whether it goes to a folder of its own rather than into an environment."""
-        return self.prefix.parent.name == "overlays"
-
-    @property
-    def has_many_wheels(self) -> bool:
-        """Whether it is worth a cache: one change among many wheels would fetch all of them again."""
-        return self.name in LAST
-
-    @property
-    def size(self) -> int:
-        """The bytes to download for it."""
-        return sum(package.size for package in self.packages)
-
-    @property
-    def requirements_file(self) -> str:
-        """The file in the build context that names its packages."""
-        return f"requirements-{self.name}.txt"
+    def python(self) -> PurePosixPath:
+        """Its interpreter."""
+        return self.prefix / "bin" / "python"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +76,13 @@ class Plan:
         summary: The row's summary.
         base_image: What `docker build` starts from when nothing else is said.
         base_packages: Debian's packages that the base must have.
-        ffmpeg_packages: Debian's packages for FFmpeg's shared libraries; empty where the row wants none.
+        ffmpeg_packages: Debian's packages for FFmpeg's shared libraries and for Python's, which torchcodec
+            needs too; empty where the row wants none.
+        suite: The Debian suite of the base.
+        suites: Further suites of Debian that its packages may come from.
         index: The name of the row's extra index, or None.
         python: `3.11`.
-        prefix: The main environment's prefix.
+        environments: In the order of the row; `python` is the first's.
         layers: In the order of how seldom they change: what changes most comes last.
         tools: What installs; never in the image.
         loader: Folders that the loader's cache must offer: what is opened by name and found by nothing else.
@@ -105,15 +96,22 @@ class Plan:
     base_image: str
     base_packages: tuple[str, ...]
     ffmpeg_packages: tuple[str, ...]
+    suite: str
+    suites: tuple[str, ...]
     index: str | None
     python: str
-    prefix: PurePosixPath
+    environments: tuple[PlannedEnvironment, ...]
     layers: tuple[Layer, ...]
     tools: tuple[Package, ...]
     loader: tuple[PurePosixPath, ...]
     links: tuple[Link, ...]
     environment: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+
+    @property
+    def prefix(self) -> PurePosixPath:
+        """The prefix of the first environment."""
+        return self.environments[0].prefix
 
     @property
     def tag(self) -> str:
@@ -127,22 +125,29 @@ class Plan:
 
 
 def plan(row: Row, lock: Lock) -> Plan:
-    """The plan of a row's image."""
-    prefix = HOME / lock.main.name
+    """The plan of a row's image.
+
+    Raises:
+        BadInputError: An environment has a name that means something else, or a CUDA is not known.
+    """
+    _require_own_names(row)
+    environments = tuple(_environments(row, lock))
     return Plan(
         row=row.id,
         summary=row.summary,
         base_image=row.base.image,
         base_packages=row.base.packages,
-        ffmpeg_packages=("ffmpeg",) if row.ffmpeg == "shared" else (),
+        ffmpeg_packages=row.base.ffmpeg_packages if row.ffmpeg == "shared" else (),
+        suite=row.base.suite,
+        suites=row.base.suites,
         index=row.index,
         python=row.python,
-        prefix=prefix,
-        layers=tuple(_layers(row, lock, prefix)),
+        environments=environments,
+        layers=tuple(_layers(row, lock)),
         tools=lock.tools,
         loader=loader_folders(lock, row.python),
         links=tuple(_links(lock, row)),
-        environment=tuple(_environment(row, prefix)),
+        environment=tuple(_variables(row, environments[0].prefix)),
         labels=tuple(_labels(row, lock)),
     )
 
@@ -181,58 +186,111 @@ def minimum_driver(cuda: str) -> str:
     return drivers[major]
 
 
-def _layers(row: Row, lock: Lock, prefix: PurePosixPath) -> Iterator[Layer]:
-    """What changes most is what people change: the packages that the row itself names come last."""
-    named = {
-        canonicalize_name(Requirement(demand.requirement).name)
-        for demand in row.demands()
-        if demand.kind == "requirement"
-    }
-    groups: dict[str, list[Package]] = {name: [] for name in (*CHAIN, *LAST)}
-    for package in lock.main.packages:
-        groups[_group(package, named)].append(package)
-    for name in CHAIN:
-        yield from _layer(name, "chain", prefix, groups[name])
-    for overlay in lock.overlays:
-        folder = overlay_folder(overlay.name)
-        yield from _layer(f"overlay-{overlay.name}", "beside", folder, overlay.packages)
-    for name in LAST:
-        yield from _layer(name, "beside", prefix, groups[name])
+def _environments(row: Row, lock: Lock) -> Iterator[PlannedEnvironment]:
+    for part in lock.environments:
+        prefix = HOME / part.name
+        yield PlannedEnvironment(
+            name=part.name,
+            prefix=prefix,
+            site=site_packages(prefix, row.python),
+            libraries=library_folders(lock, part, row.python),
+            does=tuple(task for task, package in DOES.items() if part.package(package)),
+        )
 
 
-def _layer(
-    name: str, kind: Literal["chain", "beside"], prefix: PurePosixPath, packages: Sequence[Package]
-) -> Iterator[Layer]:
-    if packages:
-        yield Layer(name=name, kind=kind, prefix=prefix, packages=tuple(packages))
+def _require_own_names(row: Row) -> None:
+    """See that nothing in the image or in its build context has two meanings."""
+    files = ("overlay", "tools")  # requirements-overlay-<name>.txt, requirements-tools.txt
+    for name in row.environments:
+        longer = any(name.startswith(f"{other}-") for other in (*row.environments, *files))
+        if name in {*_FOLDERS, *files} or longer:
+            raise BadInputError(
+                Fault(
+                    place=row.place("environments", name),
+                    cause=f"{name!r} stands for something else in images",
+                    fix="Give the environment another name, such as asr",
+                )
+            )
 
 
-def _group(package: Package, named: Collection[str]) -> str:
-    if package.name.startswith("nvidia-cudnn"):
-        return "cudnn"
-    if package.name.startswith("nvidia-"):
-        return "cuda"
-    if package.name in _TORCH:
-        return "torch"
-    return "speech" if package.name in named else "libraries"
+def _layers(row: Row, lock: Lock) -> Iterator[Layer]:
+    """One chain for all environments, so that none of them is written twice while it is built."""
+    groups = {part.name: grouped(part.packages, _named(row, part.name)) for part in lock.environments}
+    labels = {name: f"{name}-" if len(groups) > 1 else "" for name in groups}
+    for name, group in groups.items():
+        yield from layers("chain", HOME / name, group, labels[name])
+    for part in lock.overlays:
+        yield from layers("beside", overlay_folder(part.name), {f"overlay-{part.name}": part.packages})
+    for name, group in groups.items():
+        yield from layers("beside", HOME / name, group, labels[name])
 
 
-def loader_folders(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
-    """The folders that offer a library that some wheel opens by name.
+def _named(row: Row, environment: str) -> frozenset[str]:
+    """The packages that the row itself asks for in an environment."""
+    if environment not in dict(row.stacks()):  # the lock of what the row once was
+        return frozenset()
+    demands = (demand for demand in row.demands(environment) if demand.kind == "requirement")
+    return frozenset(canonicalize_name(Requirement(demand.requirement).name) for demand in demands)
+
+
+def library_folders(lock: Lock, part: Environment, python: str) -> tuple[PurePosixPath, ...]:
+    """The folders that offer a library that some wheel of an environment, or an overlay, opens by name.
 
     torch finds its libraries by RPATH and needs nothing here. CTranslate2 opens cuBLAS and cuDNN by bare
     name, from folders that no RPATH names, and cuDNN opens NVRTC so. An overlay wins over the environment:
     it is there because the environment lacks it.
     """
-    opened = {name for package in lock.packages() for name in package.facts.opens}
-    has_cudnn = any(package.name.startswith("nvidia-cudnn") for package in lock.packages())
+    return tuple(sorted({folder for _, folder in _offers(lock, part, python)}))
+
+
+def loader_folders(lock: Lock, python: str) -> tuple[PurePosixPath, ...]:
+    """The folders that the loader's cache offers to all processes of an image.
+
+    With one environment these are its `library_folders`. With several, a folder is left out where it has a
+    name that another environment opens too, and has in a folder of its own: there is one cache, and it would
+    give one of them the other's library, which is what they are apart for. Not to be found is told at once;
+    to be mixed is not. What starts a process (`transcribe`, `cuvee.isolation`) puts all of the environment's
+    own folders on its library path, so that only those who start a Python themselves have to do so.
+    """
+    offers = {part.name: dict(_offers(lock, part, python)) for part in lock.environments}
+    has = _files(lock, python)
+    served = {
+        folder
+        for own, offer in offers.items()
+        for folder in offer.values()
+        if all(
+            offers[other].get(name, folder) == folder
+            for other in offers.keys() - {own}
+            for name in has[folder]
+        )
+    }
+    return tuple(sorted(served))
+
+
+def _offers(lock: Lock, part: Environment, python: str) -> Iterator[tuple[str, PurePosixPath]]:
+    """What is opened by name in an environment, each with the folder that has it."""
+    parts = [(one, root) for one, root in roots(lock, python) if one is part or one in lock.overlays]
+    packages = [package for one, _ in parts for package in one.packages]
+    opened = {name for package in packages for name in package.facts.opens}
+    has_cudnn = any(package.name.startswith("nvidia-cudnn") for package in packages)
     offered: dict[str, PurePosixPath] = {}
+    for one, root in parts:
+        for package in one.packages:
+            for library in map(PurePosixPath, package.facts.libraries):
+                offered.setdefault(library.name, root / library.parent)
+    for name, folder in offered.items():
+        if name in opened or (has_cudnn and _NVRTC.fullmatch(name)):
+            yield name, folder
+
+
+def _files(lock: Lock, python: str) -> Mapping[PurePosixPath, frozenset[str]]:
+    """The names of the libraries in each folder."""
+    found: dict[PurePosixPath, set[str]] = {}
     for part, root in roots(lock, python):
         for package in part.packages:
             for library in map(PurePosixPath, package.facts.libraries):
-                offered.setdefault(library.name, root / library.parent)
-    wanted = {name for name in offered if name in opened or (has_cudnn and _NVRTC.fullmatch(name))}
-    return tuple(sorted({offered[name] for name in wanted}))
+                found.setdefault(root / library.parent, set()).add(library.name)
+    return {folder: frozenset(names) for folder, names in found.items()}
 
 
 def roots(lock: Lock, python: str) -> Iterator[tuple[Environment, PurePosixPath]]:
@@ -251,13 +309,14 @@ def _links(lock: Lock, row: Row) -> Iterator[Link]:
         yield Link(path=HOME / lock.main.name / "bin" / "ffmpeg", target=root / package.facts.binaries[0])
 
 
-def _environment(row: Row, prefix: PurePosixPath) -> Iterator[tuple[str, str]]:
-    yield "PATH", f"{prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    # What the NVIDIA runtime reads; its own images set the same.
-    yield "NVIDIA_VISIBLE_DEVICES", "all"
-    yield "NVIDIA_DRIVER_CAPABILITIES", "compute,utility"
-    # Any driver of the major version does (minor-version compatibility), so the floor is its first release.
-    yield "NVIDIA_REQUIRE_CUDA", f"cuda>={row.cuda.split('.', maxsplit=1)[0]}.0"
+def _variables(row: Row, prefix: PurePosixPath) -> Iterator[tuple[str, str]]:
+    yield "PATH", f"{HOME}/bin:{prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    if row.cuda:
+        # What the NVIDIA runtime reads; its own images set the same.
+        yield "NVIDIA_VISIBLE_DEVICES", "all"
+        yield "NVIDIA_DRIVER_CAPABILITIES", "compute,utility"
+        # Any driver of the major version does (minor-version compatibility), so the floor is its first.
+        yield "NVIDIA_REQUIRE_CUDA", f"cuda>={row.cuda.split('.', maxsplit=1)[0]}.0"
 
 
 def _labels(row: Row, lock: Lock) -> Iterator[tuple[str, str]]:
@@ -265,12 +324,15 @@ def _labels(row: Row, lock: Lock) -> Iterator[tuple[str, str]]:
     yield "org.opencontainers.image.description", row.summary
     yield "cuvee.row", row.id
     yield "cuvee.lock", lock.digest
-    yield "cuvee.cuda", row.cuda
+    yield "cuvee.cuda", row.cuda or "none"
     yield "cuvee.cudnn", " ".join(sorted(_cudnn_versions(lock))) or "none"
-    yield "cuvee.driver.minimum", minimum_driver(row.cuda)
-    for package in lock.main.packages:
-        if package.facts.architectures:
-            yield f"cuvee.gpu.{package.name}", " ".join(package.facts.architectures)
+    if row.cuda:
+        yield "cuvee.driver.minimum", minimum_driver(row.cuda)
+    for part in lock.environments:
+        of = f"{part.name}." if len(lock.environments) > 1 else ""
+        for package in part.packages:
+            if package.facts.architectures:
+                yield f"cuvee.gpu.{of}{package.name}", " ".join(package.facts.architectures)
 
 
 def _cudnn_versions(lock: Lock) -> set[str]:

@@ -33,9 +33,12 @@ class Project:
         """The build context of a row, `images/<row>`."""
         return self.root / "images" / row
 
-    def evidence(self, row: str) -> Path:
-        """What was proven of a row, `evidence/<row>.json`."""
-        return self.root / "evidence" / f"{row}.json"
+    def evidence(self, row: str, *, gpu: bool = False) -> Path:
+        """What was proven of a row, `evidence/<row>.json`; on a GPU `evidence/<row>.gpu.json`.
+
+        They are two, so that a run without a GPU does not take away what one with a GPU has shown.
+        """
+        return self.root / "evidence" / f"{row}{'.gpu' if gpu else ''}.json"
 
     @property
     def bases(self) -> Path:
@@ -51,6 +54,11 @@ class Project:
     def survey(self) -> Path:
         """The survey's folder: its releases, their facts, its tables and what confirmed them."""
         return self.root / "survey"
+
+    @property
+    def sweep(self) -> Path:
+        """What a run over all rows took, `evidence/sweep.json`."""
+        return self.root / "evidence" / "sweep.json"
 
     @property
     def bench(self) -> Path:

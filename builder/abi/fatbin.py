@@ -38,10 +38,13 @@ MACHINE_CODE, PTX = 2, 1
 PREFIXES = {MACHINE_CODE: "sm", PTX: "compute"}
 """Kinds of entries: machine code runs as it is, PTX is compiled by the driver for newer architectures."""
 
-STUBS = {MACHINE_CODE: 1024, PTX: 256}
-"""Sizes in bytes below which an entry does no work: cuFFTW's empty machine code has 760, and the PTX by which
-cuBLAS, cuDNN and cuSPARSELt find out whether code for compute_52 runs has 147. A library with no more than
-that for an architecture does not support it."""
+STUBS = {MACHINE_CODE: 2048, PTX: 256}
+"""Sizes in bytes below which an entry does no work: the empty machine code of cuFFT and cuFFTW has 760 to
+1072, from CUDA 13 on 1896 and 1904; the PTX by which cuBLAS, cuDNN and cuSPARSELt find out whether code for
+compute_52 runs has 147. The least that was seen to do work has 5272. A library with no more than that for an
+architecture does not support it, or has its code elsewhere: cuFFT from 11.2 on keeps its kernels in its data
+(12.2: machine code for 7.5 to 12.0, PTX and nvJitLink's LTO IR for 7.5 and up), so its section tells nothing.
+"""
 
 SPECIFIC = 0x100000
 """The flag of code for this one architecture and no later: `sm_90a`."""

@@ -13,7 +13,8 @@ _TO = f"${REGISTRY}"
 
 def base_name(row: Row) -> str:
     """The base of a row, as `cuvee base` is asked for it."""
-    return f"{row.base.id} --with ffmpeg" if row.ffmpeg == "shared" else row.base.id
+    also = row.base.ffmpeg_packages if row.ffmpeg == "shared" else ()
+    return " ".join((row.base.id, *(f"--with {package}" for package in also)))
 
 
 def take_base(row: Row) -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,29 +19,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.cli import ci, images
+from builder.cli import wheels as travelling
 from builder.cli.common import (
     Context,
     compression_option,
     engine_option,
     errors_of,
+    has_lock,
     raise_all,
     rows_argument,
     run_all,
     say,
     some_rows_argument,
+    with_lock,
 )
 from builder.doctor.command import doctor
 from builder.errors import CheckFailedError, CuveeError, EngineOrNetworkError, Fault
 from builder.explain.command import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builder.engines.direct.image import Compression
     from builder.matrix import Row
+    from builder.project import Project
     from builder.verdict.record import Verdict
 
 INTERRUPTED = 130
 DISK_TROUBLES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What can happen to any file, a temporary one too."""
+
+LOCKED_AT_ONCE = 4
 
 _SELDOM = 200_000
 """Objects between two looks for garbage: a proof makes many records that all live until it ends, and looking
@@ -134,13 +143,30 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
     project = context.project
     if check:
-        chosen = pipeline.rows(project, rows)
+        chosen = with_lock(project, rows)
         run_all(partial(pipeline.check_lock, project, row) for row in chosen)
         run_all(partial(pipeline.check_image, project, row, say) for row in chosen)
         return
-    for row in pipeline.rows(project, rows):
-        locked = pipeline.lock(project, row, say, again=True)
-        say(f"{row.id}: {sum(1 for _ in locked.packages())} packages, {locked.digest}")
+    with ThreadPoolExecutor(LOCKED_AT_ONCE) as pool:  # uv waits for the index most of the time
+        raise_all(list(filter(None, pool.map(partial(_lock, project, rows), pipeline.rows(project, rows)))))
+
+
+def _lock(project: Project, named: tuple[str, ...], row: Row) -> CuveeError | None:
+    """Lock one row and say so; what went wrong is for the end, when all are through."""
+    from builder import pipeline
+    from builder.verdict import refusal
+
+    try:
+        if refusal.is_known(row):
+            say(f"{row.id}: refused, as it is known to be: {pipeline.refusal(row)}")
+        elif not named and (why := pipeline.unlocked(project, row)):
+            say(f"{row.id}: {why}")
+        else:
+            locked = pipeline.lock(project, row, say, again=True)
+            say(f"{row.id}: {sum(1 for _ in locked.packages())} packages, {locked.digest}")
+    except CuveeError as error:
+        return error
+    return None
 
 
 @cli.command()
@@ -157,9 +183,9 @@ def facts(context: Context, rows: tuple[str, ...], base: str | None, check: bool
         pipeline.check_facts(project)
         return
     if base:
-        pipeline.base_facts(project, pipeline.base(project, base), context.engine(), say)
+        pipeline.base_facts(project, pipeline.base(project, base), say)
         return
-    for row in pipeline.rows(project, rows):
+    for row in with_lock(project, rows):
         names = pipeline.facts(project, row, say)
         say(f"{row.id}: {len(names)} wheels read" if names else f"{row.id}: all facts are recorded")
     if not rows:
@@ -211,7 +237,9 @@ def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, g
     def judge(row: Row, verdict: Verdict) -> None:
         pipeline.require_verdict(row, verdict, briefly=True)
 
-    chosen = pipeline.rows(project, rows)
+    chosen = [
+        row for row in pipeline.rows(project, rows) if row.status != "untested" or has_lock(project, row)
+    ]
     proofs = [partial(prove, row) for row in chosen]
     errors = errors_of(proofs)  # what can be judged is shown, whatever the others lack
     if as_json:
@@ -222,7 +250,8 @@ def check(context: Context, rows: tuple[str, ...], as_json: bool, driver: str, g
         from builder.report.verdicts import show
 
         show(Console(), judged, detailed=bool(rows))
-    raise_all([*errors, *errors_of(partial(judge, row, verdict) for row, verdict in judged)])
+    weights = errors_of(partial(pipeline.require_budget, project, row) for row in chosen if row.budget)
+    raise_all([*errors, *errors_of(partial(judge, row, verdict) for row, verdict in judged), *weights])
 
 
 @cli.command()
@@ -276,10 +305,10 @@ def render(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
     project = context.project
     if check:
-        of_rows = (partial(pipeline.check_render, project, row) for row in pipeline.rows(project, rows))
+        of_rows = (partial(pipeline.check_render, project, row) for row in with_lock(project, rows))
         run_all((*of_rows, partial(pipeline.check_shared, project)))
         return
-    for row in pipeline.rows(project, rows):
+    for row in with_lock(project, rows):
         for name in pipeline.render(project, row):
             say(f"images/{row.id}/{name} written")
     for name in pipeline.render_shared(project):
@@ -357,10 +386,33 @@ def _without_engine(wish: str, output: Path | None, compression: str) -> str:
 @cli.command()
 @rows_argument
 @click.option("--gpus", is_flag=True, help="Run the GPU checks too; they fail where there is no GPU.")
+@click.option("--all", "every", is_flag=True, help="Build and test rows one after the other, all by default.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Prove this root file system, which somebody unpacked, instead of an image.",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Prove the environment of this interpreter, as LD_LIBRARY_PATH is set, instead of an image.",
+)
 @engine_option
 @click.pass_obj
-def test(context: Context, rows: tuple[str, ...], gpus: bool, wish: str) -> None:
-    """Prove the images of rows, and write the evidence."""
+def test(  # noqa: PLR0913, PLR0917 - a command's options
+    context: Context,
+    rows: tuple[str, ...],
+    gpus: bool,
+    every: bool,
+    root: Path | None,
+    python: Path | None,
+    wish: str,
+) -> None:
+    """Prove the images of rows, and write the evidence.
+
+    With --all each row is built without an engine, tested, and its unpacked image deleted again; one that
+    fails does not keep the others from it. With --root or --python it is done where no image can be.
+    """
     from rich.console import Console
 
     from builder import pipeline
@@ -368,12 +420,40 @@ def test(context: Context, rows: tuple[str, ...], gpus: bool, wish: str) -> None
 
     project = context.project
     chosen = pipeline.rows(project, rows)
-    engine = context.either(wish)
-    evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]
+    if every:
+        if root or python:
+            raise click.UsageError("--all makes images: leave out --root and --python")
+        from builder.cli.sweeping import steps, sweep
+
+        if wish == "docker":
+            raise click.UsageError("--all works without an engine: leave out --engine docker")
+        found = sweep(project, chosen, say, steps(project, say, gpus=gpus))
+        Console().print(tables.swept(found))
+        raise_all([CheckFailedError(tables.failed(one)) for one in found if one.outcome == "failed"])
+        return
+    if root or python:
+        row = _alone(chosen, rows, root, python)
+        if root:
+            evidence = [pipeline.test_root(project, row, root, say, gpus=gpus)]
+        elif python:
+            evidence = [pipeline.test_environment(project, row, python, say, gpus=gpus)]
+    else:
+        engine = context.either(wish)
+        evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]
     Console().print(tables.built(evidence))
     _require_all_hold(evidence)
 
 
+def _alone(chosen: Sequence[Row], named: Sequence[str], root: Path | None, python: Path | None) -> Row:
+    """The one row that lies somewhere else than in an image."""
+    if root and python:
+        raise click.UsageError("--root and --python are two places: give one of both")
+    if len(named) != 1:
+        raise click.UsageError("--root and --python are of one row: name it")
+    return chosen[0]
+
+
+cli.add_command(travelling.wheels)
 for command in (images.repro, images.load, images.push, images.diff):
     cli.add_command(command)
 

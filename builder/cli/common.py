@@ -13,6 +13,7 @@ from builder.errors import CuveeError
 if TYPE_CHECKING:
     from builder.engines.container import Engine
     from builder.engines.docker import DockerEngine
+    from builder.matrix import Row
     from builder.project import Project
 
 
@@ -39,6 +40,18 @@ compression_option = click.option(
     show_default=True,
     help="Of layers: the wheels' own, as recorded in the lock; zstd, which is smaller; or none.",
 )
+
+
+def as_bytes(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """`20` or `20GB` as bytes."""
+    if text is None:
+        return None
+    number, units = text.strip().upper().removesuffix("B"), {"M": 1e6, "G": 1e9, "T": 1e12}
+    factor = units.get(number[-1:], 1e9)
+    try:
+        return int(float(number.rstrip("MGT")) * factor)
+    except ValueError as error:
+        raise click.BadParameter("write it as 20GB or 500MB", param=option) from error
 
 
 class Context:
@@ -80,6 +93,24 @@ class Context:
         from builder import pipeline
 
         return self.docker(wish) or pipeline.direct_engine(self.project, say)
+
+
+def has_lock(project: Project, row: Row) -> bool:
+    """Whether a row has a lock, or should have one."""
+    from builder import pipeline
+
+    return not pipeline.unlocked(project, row)
+
+
+def with_lock(project: Project, rows: Sequence[str]) -> list[Row]:
+    """The rows asked for, or all, but for those that rightly have no lock; a word is said of each such."""
+    from builder import pipeline
+
+    chosen = pipeline.rows(project, rows)
+    for row in chosen:
+        if why := pipeline.unlocked(project, row):
+            say(f"{row.id}: {why}")
+    return [row for row in chosen if has_lock(project, row)]
 
 
 def run_all(checks: Iterable[Callable[[], None]]) -> None:

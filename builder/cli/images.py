@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.cli.common import Context, compression_option, rows_argument, say, some_rows_argument
+from builder.cli.common import (
+    Context,
+    as_bytes,
+    compression_option,
+    rows_argument,
+    say,
+    some_rows_argument,
+)
 
 if TYPE_CHECKING:
     from builder.engines.direct.image import Compression
@@ -124,18 +131,6 @@ def diff(context: Context, one: str, other: str, as_json: bool) -> None:
         Console().print(tables.difference(found))
 
 
-def _bytes(_: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    """`20` or `20GB` as bytes."""
-    if text is None:
-        return None
-    number, units = text.strip().upper().removesuffix("B"), {"M": 1e6, "G": 1e9, "T": 1e12}
-    factor = units.get(number[-1:], 1e9)
-    try:
-        return int(float(number.rstrip("MGT")) * factor)
-    except ValueError as error:
-        raise click.BadParameter("write it as 20GB or 500MB", param=option) from error
-
-
 @click.command()
 @rows_argument
 @click.option("--cache", is_flag=True, help="Also delete BuildKit's cache, which other builds may use too.")
@@ -144,7 +139,7 @@ def _bytes(_: click.Context, option: click.Parameter, text: str | None) -> int |
     "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Delete what was not used for so long."
 )
 @click.option(
-    "--keep", callback=_bytes, metavar="SIZE", help="Delete what is least used beyond this size: 20GB."
+    "--keep", callback=as_bytes, metavar="SIZE", help="Delete what is least used beyond this size: 20GB."
 )
 @click.pass_obj
 def clean(  # noqa: PLR0913, PLR0917 - a command's options

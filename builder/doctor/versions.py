@@ -139,7 +139,8 @@ def _meets(version: Version, operator: str, text: str, any_: bool) -> bool:
         mere = bound.early or bound.post >= 0  # only a final release has no pre-releases below it
         return version < bound and not (version.early and not mere and version.base == bound.base)
     # What merely extends the bound, as 1.0.post1 and 1.0+cu126 do, is not greater than it.
-    extended = version.base == bound.base and ((version.post >= 0 > bound.post) or bool(version.local))
+    of_it = version.base == bound.base and version.pre == bound.pre
+    extended = of_it and ((version.post >= 0 > bound.post) or bool(version.local))
     return version > bound and not extended
 
 

@@ -6,9 +6,7 @@ Where no container registry can be reached, the base is the layer that the direc
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,32 +93,6 @@ def _tag(base: Base, locks: Path) -> str | None:
 def _named(base: Base, lock: baselock.BaseLock) -> str:
     """Names its bytes too: an image that was made of other ones, earlier, is not taken for it."""
     return f"cuvee-base:{base.id}-{lock.hex[:_DIGITS]}"
-
-
-@contextmanager
-def root_filesystem(base: Base, also: Sequence[str], engine: DockerEngine) -> Iterator[Path]:
-    """The archive of a base's root file system, made from Debian's packages; it is deleted afterwards.
-
-    It is made of what Debian has today, whatever the base's lock says.
-
-    Args:
-        base: The base in the matrix.
-        also: Debian's packages beyond the base's own.
-        engine: Beside which mmdebstrap may lie.
-
-    Raises:
-        EngineOrNetworkError: It cannot be made here.
-    """
-    request = debian.Request(
-        id=baselock.name(base, also), suite=base.suite, include=baselock.include(base, also)
-    )
-    search = debian.search_path(engine.environment.get("PATH"))
-    with tempfile.TemporaryDirectory(prefix="cuvee-base-") as scratch:
-        try:
-            archive = debian.root_filesystem(request, Path(scratch), engine.shell, search)
-        except debian.CannotMakeError as error:
-            raise _cannot(base, error) from error
-        yield archive
 
 
 def _cannot(base: Base, error: debian.CannotMakeError) -> EngineOrNetworkError:

@@ -19,6 +19,7 @@ from builder.errors import EngineOrNetworkError, Fault
 from builder.plan import Plan
 from builder.wheels.index import extra_index
 from builder.wheels.network import ca_bundle
+from builder.wheels.store import index_address
 
 Say = Callable[[str], None]
 
@@ -131,7 +132,12 @@ def index_exports(plan: Plan) -> str:
     # uv lets an index have a name, NAME=ADDRESS; pip does not.
     values = {"UV_DEFAULT_INDEX": default, "PIP_INDEX_URL": default and re.sub(r"^[\w.-]+=", "", default)}
     if plan.index:
-        values["UV_EXTRA_INDEX_URL"] = extra_index(plan.index, f"row {plan.row}")
+        # Of a version that both have, uv takes the first index's file, whatever its hash, and the default
+        # index is the last one: so the host's is the extra one here, as it was when the row was locked.
+        # Without the strategy, the first index that has a project hides the other's files of it.
+        values["UV_DEFAULT_INDEX"] = extra_index(plan.index, f"row {plan.row}")
+        values["UV_EXTRA_INDEX_URL"] = index_address()
+        values["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     lines = (f"export {name}={shlex.quote(value)}\n" for name, value in values.items() if value)
     return "".join(lines)
 

@@ -35,11 +35,18 @@ def clean_unpacked(rows: Sequence[Row], say: Say) -> None:
     if not any(unpacked.name_of(item.path) in tags for item in store.items(("roots",))):
         return
     with store.alone():
-        for item in store.items(("roots",)):
-            tag = unpacked.name_of(item.path)
-            if tag in tags:
-                store.delete((item,))
-                say(f"{tag}, unpacked, deleted: {item.size / 1e9:.2f} GB")
+        drop_unpacked(rows, say)
+
+
+def drop_unpacked(rows: Sequence[Row], say: Say) -> None:
+    """The same where the caller knows that nothing uses these rows' images, whatever else the store does."""
+    store = default_store()
+    tags = {image_tag(row.id) for row in rows}
+    for item in store.items(("roots",)):
+        tag = unpacked.name_of(item.path)
+        if tag in tags:
+            store.delete((item,))
+            say(f"{tag}, unpacked, deleted: {item.size / 1e9:.2f} GB")
 
 
 def clean_store(say: Say, *, older_than: float | None, keep: int | None) -> None:

@@ -43,6 +43,24 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ZstdRecord:
+    """The same image with its layers compressed by zstd.
+
+    Attributes:
+        manifest: The manifest's digest.
+        size: The bytes of all its blobs: what a pull fetches.
+    """
+
+    manifest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        _require("image.zstd.manifest", self.manifest, _DIGEST)
+        if not isinstance(self.size, int) or self.size < 0:
+            raise ValueError(f"image.zstd.size: {self.size!r} is not a number of bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
     """The whole image.
 
@@ -50,11 +68,13 @@ class ImageRecord:
         recipe: The SHA-256 of all that decides the image: another recipe makes another record.
         manifest: The manifest's digest, which is the image's.
         layers: In order, the base first.
+        zstd: The same with zstd's layers, or None where nobody has made them yet.
     """
 
     recipe: str
     manifest: str
     layers: tuple[LayerRecord, ...]
+    zstd: ZstdRecord | None = None
 
     def __post_init__(self) -> None:
         for name in ("recipe", "manifest"):
@@ -67,7 +87,8 @@ class ImageRecord:
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
-        return asdict(self)
+        plain = asdict(self)
+        return plain if self.zstd else {key: value for key, value in plain.items() if key != "zstd"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ImageRecord:
@@ -81,7 +102,8 @@ class ImageRecord:
         layers = tuple(
             LayerRecord(**{**layer, "packages": tuple(layer["packages"])}) for layer in data["layers"]
         )
-        return cls(**{**data, "layers": layers})
+        zstd = ZstdRecord(**data["zstd"]) if data.get("zstd") else None
+        return cls(**{**data, "layers": layers, "zstd": zstd})
 
 
 def _require(place: str, value: object, form: re.Pattern[str]) -> None:

@@ -16,6 +16,7 @@ from builder.matrix import Demand, Isolated, Row
 from builder.shell import SYSTEM, Shell
 from builder.wheels.index import extra_index
 from builder.wheels.network import session
+from builder.wheels.sizes import size_of
 from builder.wheels.store import WheelStore, default_folder
 
 TOOLS = ("uv", "setuptools", "wheel")
@@ -114,13 +115,14 @@ def _file(package: Resolved, row: Row) -> Candidate | None:
 def _package(resolved: Resolved, file: Candidate) -> Package:
     with session() as network:  # one each: sessions are not made for several threads
         store = WheelStore(folder=default_folder(), session=network)
-        facts = summarise(file.file, store.open(file.file, file.sha256, file.size, file.url))
+        size = size_of(network, file.file, file.url) if file.size is None else file.size
+        facts = summarise(file.file, store.open(file.file, file.sha256, size, file.url))
     return Package(
         name=resolved.name,
         version=resolved.version,
         file=file.file,
         sha256=file.sha256,
-        size=file.size,
+        size=size,
         facts=facts,
     )
 

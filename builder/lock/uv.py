@@ -11,9 +11,13 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from builder.errors import CannotResolveError, EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
 from builder.wheels.network import ca_bundle, file_name
+from builder.wheels.store import index_address
 
 NETWORK_FAILED = re.compile(r"Failed to fetch|error sending request|dns error|Could not connect|timed out")
 NO_SOLUTION = re.compile(r"No solution found|requirements are unsatisfiable|has no wheels")
@@ -56,13 +60,13 @@ class Candidate:
         file: Its name.
         url: Its address; it is used now and never written down.
         sha256: Its hash, in hex.
-        size: Its size in bytes.
+        size: Its size in bytes, or None where the index does not say: plain HTML has no place for it.
     """
 
     file: str
     url: str
     sha256: str
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +134,27 @@ def _argv(question: Question, scratch: Path, answer: Path) -> list[str]:
             file.write_text("\n".join(lines), encoding="utf-8")
             argv += [option, str(file)]
     if question.index:
-        argv += ["--extra-index-url", question.index, "--index-strategy", "unsafe-best-match"]
+        # Of a version that both have, uv takes the first index's file, and the default index is the last one.
+        argv += ["--default-index", question.index, "--extra-index-url", index_address()]
+        argv += ["--index-strategy", "unsafe-best-match"]
+        argv += [f"--exclude-newer-package={name}=false" for name in _without_a_day(question)]
     return [*argv, "--no-deps"] if question.alone else argv
+
+
+def _without_a_day(question: Question) -> tuple[str, ...]:
+    """The packages that are pinned to one local version, such as 2.5.1+cu121.
+
+    PyTorch's index does not say when a file was uploaded, and uv leaves out what has no time. A version with
+    a local part is on no other index, and the pin leaves no newer one to take: the day decides nothing.
+    Other copies on that index (numpy, nvidia-*) stay left out, so that they come from the first one.
+    """
+    lines = (*question.requirements, *question.constraints, *question.overrides)
+    pinned = (
+        canonicalize_name(wanted.name)
+        for wanted in map(Requirement, lines)
+        if any(part.operator in {"==", "==="} and "+" in part.version for part in wanted.specifier)
+    )
+    return tuple(sorted(set(pinned)))
 
 
 def _platform(glibc: str) -> str:
@@ -163,15 +186,16 @@ def _resolved(entry: dict[str, Any]) -> Resolved:
 def _candidate(entry: dict[str, Any]) -> Candidate:
     file = file_name(entry["url"])
     try:
-        return Candidate(file=file, url=entry["url"], sha256=entry["hashes"]["sha256"], size=entry["size"])
+        sha256 = entry["hashes"]["sha256"]
     except KeyError as error:
         raise CannotResolveError(
             Fault(
                 place=file,
-                cause=f"the index does not give its {error.args[0]}",
-                fix="Use an index that has the JSON API with sizes (PEP 700)",
+                cause="the index does not give its sha256, and a lock names each file by it",
+                fix="Use an index that gives one: as #sha256=… in its links, or by the JSON API (PEP 691)",
             )
         ) from error
+    return Candidate(file=file, url=entry["url"], sha256=sha256, size=entry.get("size"))
 
 
 def _refuse_yanked(done: Finished, place: str) -> None:

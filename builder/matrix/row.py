@@ -128,6 +128,11 @@ class Base(_Entry):
     suites: tuple[Name, ...] = ()
     """Other Debian suites that packages may come from, such as an older one that still has another Python."""
 
+    @property
+    def ffmpeg_packages(self) -> tuple[str, ...]:
+        """Debian's FFmpeg, with its shared libraries, and Python's own, which torchcodec needs too."""
+        return ("ffmpeg", f"libpython{self.python}")
+
 
 def _base(value: object, info: ValidationInfo) -> Base:
     origin: Any = info.context
@@ -221,6 +226,8 @@ class FailsWith(Record):
     """The check of `cuvee test` that must fail."""
     message: Text
     """A part of what it must say."""
+    also: tuple[Text, ...] = ()
+    """Parts of what else is wrong with it, which is met only when the first is mended."""
 
 
 def _as_status_says(value: FailsWith | None, info: ValidationInfo) -> FailsWith | None:

@@ -16,10 +16,12 @@ Say = Callable[[Dict[str, Any]], None]
 VERBS = {
     "open": "opening",
     "cudnn": "calling",
+    "cublas": "computing",
     "orders": "importing",
     "gpu": "gpu",
     "survey": "surveying",
     "transcribe": "transcribing",
+    "speakers": "listening",
 }
 """Which module holds the verb; only that one is imported, so that the process stays plain."""
 

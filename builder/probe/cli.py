@@ -21,6 +21,7 @@ from . import (
     opened,
     orders,
     processes,
+    speakers,
     tracing,
     transcribe,
     transcribing,
@@ -42,6 +43,7 @@ CHECKS = {
     "orders": lambda place, options: orders.check(place, options.modules),
     "versions": lambda place, options: versions.check(place, options.expect),
     "copies": lambda place, _: copies.check(place),
+    "speakers": lambda place, _: speakers.check(place),
 }  # type: Dict[str, Check]
 
 

@@ -28,9 +28,11 @@ def judge(done: Done) -> Finding:
     """Every call has to return 0, and the process to live, unless it dies for want of the driver."""
     said = facts(done.out)
     calls = statuses(said)
-    wrong = ["{} returned {}".format(call, status) for call, status in calls.items() if status]
+    wrong = [returned(fact) for fact in said if fact.get("status")]
     files = [path for fact in said for path in fact.get("cudnn", [])]
     works = [call for call, status in calls.items() if status == 0]
+    if done.code and not works and wants_driver(done.err):
+        return skipped("this cuDNN is not even loaded without the host's driver")
     excused = bool(works) and wants_driver(done.err)
     died = "exit code {}: {}".format(done.code, done.complaint) if done.code and not excused else ""
     rest = ["{} needs the host's driver".format(call) for call, status in calls.items() if status is None]
@@ -42,6 +44,12 @@ def judge(done: Done) -> Finding:
         calls=calls,
         cudnn_folders=maps.cudnn_folders(files),
     )
+
+
+def returned(call: Dict[str, Any]) -> str:
+    """A call that did not end well, with the status as cuDNN itself calls it."""
+    means = " ({})".format(call["means"]) if call.get("means") else ""
+    return "{} returned {}{}".format(call["call"], call["status"], means)
 
 
 def wants_driver(words: str) -> bool:

@@ -13,13 +13,15 @@ import os
 import sys
 import traceback
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
 
 from . import calling, maps
 from .processes import exit_code, tail
+from .rules import CUDNN_CALLS, WHISPER_CALLS
 
 if TYPE_CHECKING:
     from .child import Say
+    from .rules import CudnnCall
 
 Steps = Tuple[Tuple[str, List[str]], ...]
 
@@ -59,11 +61,23 @@ def _use(steps: Steps, say: Say) -> None:
 
 def _leaf(steps: Steps, fronts: Tuple[str, ...], say: Say) -> None:
     calls: List[Dict[str, Any]] = []
-    for front in fronts:
-        calling.use(front, calls.append)
+    for front, part in turns(fronts):
+        calling.use(front, calls.append, part)
     made = [call for call in calls if "status" in call]
     files = maps.cudnn_files(maps.own())
     say({"steps": steps, "used": fronts, "code": 0, "calls": made, "cudnn": files})
+
+
+def turns(fronts: Sequence[str]) -> List[Tuple[str, Sequence[CudnnCall]]]:
+    """Who makes which calls: the first front what Whisper needs, the others all, then the first the rest.
+
+    A front that made every call at once would leave nothing to the next one, which takes what is loaded. Two
+    cuDNNs meet where one program used a part of its own, and the next one adds another part.
+    """
+    every: List[Tuple[str, Sequence[CudnnCall]]] = [(front, CUDNN_CALLS) for front in fronts]
+    if len(every) < 2:  # noqa: PLR2004 - one has nobody to share with
+        return every
+    return [(fronts[0], WHISPER_CALLS), *every[1:], every[0]]
 
 
 def _fork(action: Callable[[], None], about: Dict[str, Any], say: Say) -> None:

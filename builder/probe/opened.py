@@ -1,4 +1,8 @@
-"""Check `opened`: what CTranslate2 opens by name while it runs, a plain process can open too."""
+"""Check `opened`: what CTranslate2 opens by name while it runs, a plain process can open too.
+
+Last, CTranslate2 itself opens cuBLAS, as it does when it first computes on a GPU: without one, cuBLAS has
+nothing to say, but a missing cuBLAS is told in the words that users know.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from .place import Place, matches
 from .processes import Manner
 
 BINARIES = ("ctranslate2/*.so*", "ctranslate2.libs/*.so*")
+ENGINE = "ctranslate2.libs/libctranslate2*.so*"
 TIMEOUT = 120.0
 
 
@@ -43,7 +48,7 @@ def check(place: Place) -> Finding:
         for spelled in spellings(path.name, name)
     ]
     attempts = processes.side_by_side(lambda name: _attempt(place, name), harvest(held, said))
-    return judge(list(attempts.values()))
+    return judge(list(attempts.values()), _last_words(place))
 
 
 def spellings(holder: str, name: str) -> List[str]:
@@ -80,14 +85,14 @@ def optional(name: str) -> str:
     return "".join(fitting[:1])
 
 
-def judge(attempts: Sequence[Attempt]) -> Finding:
-    """One spelling of each library has to open, unless it is optional."""
+def judge(attempts: Sequence[Attempt], last_words: str = "") -> Finding:
+    """One spelling of each library has to open, unless it is optional; and CTranslate2 has to live."""
     known = {attempt.name: attempt for attempt in attempts}
     groups = families(list(known))
     missing = [group for group in groups.values() if all(known[name].error for name in group)]
     needed = [group for group in missing if not optional(group[0])]
     return judged(
-        several([known[group[0]].error for group in needed]),
+        several([last_words] * bool(last_words) + [known[group[0]].error for group in needed]),
         "{} of {} libraries open".format(len(groups) - len(missing), len(groups)),
         opened={name: attempt.opened for name, attempt in known.items() if not attempt.error},
         failed={name: known[name].error for group in needed for name in group},
@@ -101,3 +106,12 @@ def _attempt(place: Place, name: str) -> Attempt:
     error = str(said.get("error") or ("" if "opened" in said else done.complaint))
     brought = [path for path in said.get("opened", []) if re.fullmatch(rules.CUDA_LIBRARY, Path(path).name)]
     return Attempt(name, brought, error)
+
+
+def _last_words(place: Place) -> str:
+    """What CTranslate2 dies of when it opens cuBLAS, or ""."""
+    extension, engine = place.matching("ctranslate2/_ext*.so"), place.matching(ENGINE)
+    if not (extension and engine):
+        return ""
+    done = processes.child(Manner(TIMEOUT, place.hide_cache), "cublas", str(extension[0]), str(engine[0]))
+    return done.complaint if done.code else ""

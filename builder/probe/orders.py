@@ -85,16 +85,14 @@ def fault(record: Record) -> str:
     if record["code"]:
         words = processes.complaint(record["stderr"])
         return "" if excused(record) else "exit code {}: {}".format(record["code"], words)
-    bad = [
-        "{} returned {}".format(call["call"], call["status"]) for call in record["calls"] if call["status"]
-    ]
+    bad = [cudnn.returned(call) for call in record["calls"] if call["status"]]
     folders = maps.cudnn_folders(record["cudnn"])
     bad += [
         "cuDNN {} comes from {} folders: {}".format(major, len(places), ", ".join(places))
         for major, places in folders.items()
         if len(places) > 1
     ]
-    return "; ".join(bad)
+    return "; ".join(dict.fromkeys(bad))
 
 
 def judge(modules: Order, records: Sequence[Record]) -> Finding:

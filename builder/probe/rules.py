@@ -40,6 +40,7 @@ AFTER = (
     After("torio/lib/*.so", "torch/lib/libtorch_python.so", "`import torio` imports torch first"),
     After("torchvision/*.so", "torch/lib/libtorch_python.so", "`import torchvision` imports torch first"),
     After("torchcodec/*.so", "torch/lib/libtorch_python.so", "`import torchcodec` imports torch first"),
+    After("nvfuser/*.so", "torch/lib/libtorch_python.so", "torch's own modules import nvfuser, after torch"),
     After(
         "nvidia/*/libcufile_rdma.so.*",
         "nvidia/*/libcufile.so.*",
@@ -70,9 +71,11 @@ class Waiver(NamedTuple):
 _RDMA = "libcufile's part for storage over InfiniBand, which only hosts with such a network have"
 _NVSHMEM = "a plugin of NVSHMEM for one kind of cluster; it opens those that it finds a network for"
 _TORIO = "torchaudio's FFmpeg integration, one build for each of FFmpeg 4, 5 and 6; it does without"
+_THREADS = "one of numba's ways to run threads; it takes the first that loads, and has one that needs nothing"
 
 UNRESOLVED = (
     Waiver("torio/lib/*torio_ffmpeg?.so", "libav*.so.*", _TORIO),
+    Waiver("torchaudio/lib/*torchaudio_ffmpeg.so", "libav*.so.*", _TORIO),
     Waiver(
         "torchaudio/lib/*torchaudio_sox.so",
         "libsox.so",
@@ -85,8 +88,17 @@ UNRESOLVED = (
     Waiver("nvidia/nvshmem/lib/nvshmem_bootstrap_pmix.so.*", "libpmix.so.*", _NVSHMEM),
     Waiver("nvidia/nvshmem/lib/nvshmem_bootstrap_shmem.so.*", "liboshmem.so.*", _NVSHMEM),
     Waiver("nvidia/nvshmem/lib/nvshmem_transport_ib*.so.*", "libmlx5.so.*", _NVSHMEM),
+    Waiver("nvidia/nvshmem/lib/nvshmem_transport_gpunetio.so.*", "libmlx5.so.*", _NVSHMEM),
     Waiver("nvidia/nvshmem/lib/nvshmem_transport_libfabric.so.*", "libfabric.so.*", _NVSHMEM),
     Waiver("nvidia/nvshmem/lib/nvshmem_transport_ucx.so.*", "libuc[ps].so.*", _NVSHMEM),
+    Waiver("numba/np/ufunc/omppool.*.so", "libgomp.so.*", _THREADS),
+    Waiver("numba/np/ufunc/tbbpool.*.so", "libtbb.so.*", _THREADS),
+    Waiver(
+        "torch/lib/libgfortran.so.5",
+        "libquadmath.so.0",
+        "Fortran's runtime lies in torch's wheel, and none of its libraries is linked with it",
+    ),
+    Waiver("torch/bin/nvfuser_tests", "*", "torch's own tests, a program that nobody runs"),
 )
 """DT_NEEDED entries that may stay unresolved."""
 
@@ -148,9 +160,14 @@ class CudnnCall(NamedTuple):
     makes: bool
 
 
-CUDNN_CALLS = (
+WHISPER_CALLS = (
     CudnnCall("cudnnCreateTensorDescriptor", "ops_infer (8), graph and ops (9)", makes=True),
     CudnnCall("cudnnCreateConvolutionDescriptor", "cnn_infer (8), cnn (9)", makes=True),
+)
+"""All that Whisper needs in CTranslate2; pyannote.audio on torch needs more (adv)."""
+
+CUDNN_CALLS = (
+    *WHISPER_CALLS,
     CudnnCall("cudnnCreateRNNDescriptor", "adv_infer (8), adv (9)", makes=True),
     CudnnCall("cudnnCreateCTCLossDescriptor", "adv_train and ops_train (8), adv (9)", makes=True),
     CudnnCall("cudnnCnnTrainVersionCheck", "cnn_train (8)", makes=False),

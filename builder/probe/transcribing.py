@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import resource
 import time
 from typing import TYPE_CHECKING, Any, Callable, List, Optional, Tuple
 
@@ -34,7 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def act(words: List[str], say: Say) -> None:
-    """Transcribe, then say `texts`, `seconds`, and the `device` and `compute_type` that CTranslate2 used."""
+    """Transcribe, then say `texts`, `seconds`, and the `device` and `compute_type` that CTranslate2 used.
+
+    `first_words_seconds` are from here to the first recording's text: imports and the model are in it.
+    """
     parser = argparse.ArgumentParser()
     arguments(parser)
     options = parser.parse_args(words)
@@ -43,12 +47,20 @@ def act(words: List[str], say: Say) -> None:
     started = time.monotonic()
     transcribe, engine = LOADERS[options.tool](options.model, options.device, options.compute_type)
     loaded = time.monotonic()
-    texts = [transcribe(audio, options.language) for audio in options.audio]
+    texts = [transcribe(options.audio[0], options.language)]
+    first = time.monotonic()
+    texts += [transcribe(audio, options.language) for audio in options.audio[1:]]
     ended = time.monotonic()
     say({"texts": texts, "seconds": round(ended - loaded, 2), "load_seconds": round(loaded - started, 2)})
+    say({"first_words_seconds": round(first - started, 2), "peak_mib": peak_mib()})
     say({"with": options.tool, "device": engine.device, "compute_type": engine.compute_type})
     if driver:
         say({"gpu_memory_mib": proven(driver, free, engine.device)})
+
+
+def peak_mib() -> int:
+    """The most memory of the machine that this process has had, in MiB (getrusage(2): Linux counts KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def proven(driver: Driver, free_before: int, device: str) -> int:

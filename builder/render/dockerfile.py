@@ -1,4 +1,4 @@
-"""The Dockerfile of a plan, and the loader's configuration that it installs."""
+"""The Dockerfile of a plan, and what it installs beside packages: loader's configuration and launcher."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from builder.plan import Plan
+from builder.plan import HOME, Plan
+from builder.render.launcher import LIBRARY, launcher
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 
 
 def dockerfile(plan: Plan) -> dict[str, str]:
-    """File names and texts: `Dockerfile` and `loader.conf`."""
+    """File names and texts: `Dockerfile`, `loader.conf`, and those of the launcher."""
     chain = [layer for layer in plan.layers if layer.kind == "chain"]
     beside = [layer for layer in plan.layers if layer.kind == "beside"]
-    text = _templates().get_template("Dockerfile.j2").render(plan=_safe(plan), chain=chain, beside=beside)
-    return {"Dockerfile": text, "loader.conf": "".join(f"{folder}\n" for folder in plan.loader)}
+    text = (
+        _templates()
+        .get_template("Dockerfile.j2")
+        .render(plan=_safe(plan), chain=chain, beside=beside, home=HOME, library=LIBRARY)
+    )
+    loader = "".join(f"{folder}\n" for folder in plan.loader)
+    return {"Dockerfile": text, "loader.conf": loader, **launcher(plan)}
 
 
 def _safe(plan: Plan) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 
@@ -31,6 +32,8 @@ class Told:
         survey: By table of the survey, how many pairs have each status.
         bench: What `make bench` measured of Dockerfiles, or None.
         direct: What it measured of the direct engine, or None.
+        sweep: What `cuvee test --all` wrote of its run, or None.
+        wheels: The bytes of all locked files, each once.
     """
 
     rows: tuple[Listed, ...]
@@ -40,6 +43,8 @@ class Told:
     survey: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     bench: Bench | None = None
     direct: DirectBench | None = None
+    sweep: Mapping[str, Any] | None = None
+    wheels: int = 0
 
 
 def readme(text: str, told: Told) -> str:
@@ -60,6 +65,8 @@ def readme(text: str, told: Told) -> str:
         parts["bench"] = _bench(told.bench)
     if told.direct:
         parts["bench-direct"] = _direct(told.direct)
+    if told.sweep:
+        parts["sweep"] = _swept(told.sweep, told.wheels)
     for name, part in parts.items():
         text = _replaced(text, name, part)
     return text
@@ -88,27 +95,34 @@ def _replaced(text: str, name: str, part: str) -> str:
 
 def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:
     lines = [
-        "| row | for | CUDA | cuDNN | torch | CTranslate2 | on disk | checks |",
-        "|---|---|---|---|---|---|---|---|",
+        "| row | for | CUDA | cuDNN | torch | CTranslate2 | to pull | on disk | first words | proven |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         found = evidence.get(row.id)
-        size = f"{int(found.image['bytes']) / 1e9:.2f} GB" if found else ""
         cells = (
-            f"`{row.id}`",
+            " ".join(f"`{name}`" for name in (row.id, *row.aliases)),
             row.summary,
-            row.cuda,
-            row.cudnn or "-",
-            row.torch or "-",
-            row.ctranslate2 or "-",
+            *(value or "-" for value in (row.cuda, row.cudnn, row.torch, row.ctranslate2)),
+            *_weights(found),
+            _checks(row, found),
         )
-        lines.append(f"| {' | '.join((*cells, size, _checks(row, found)))} |")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _weights(found: Evidence | None) -> tuple[str, str, str]:
+    """Bytes to pull, bytes on disk, seconds to the first words, as far as they are known."""
+    if not found or not found.image:
+        return "", "", ""
+    pull, disk = int(found.image["pull"]) / 1e9, int(found.image["bytes"]) / 1e9
+    words = f"{found.first_words:.1f} s" if found.first_words is not None else ""
+    return f"{pull:.2f} GB" if pull else "", f"{disk:.2f} GB", words
 
 
 def _hosts(verdicts: Iterable[Verdict]) -> str:
     lines = ["| row | GPUs, by compute capability | from | to | NVIDIA driver |", "|---|---|---|---|---|"]
-    for one in verdicts:
+    for one in (verdict for verdict in verdicts if verdict.driver):
         lowest = [found.library for found in one.gpus if found.low == one.low]
         highest = [found.library for found in one.gpus if found.high is not None and found.high == one.high]
         cells = (
@@ -120,6 +134,21 @@ def _hosts(verdicts: Iterable[Verdict]) -> str:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _swept(told: Mapping[str, Any], wheels: int) -> str:
+    """What one run over all rows took."""
+    good = [one for one in told["rows"] if one["status"] == "good"]
+    passed = sum(one["outcome"] == "passed" for one in good)
+    minutes = max((one["ended_s"] for one in good), default=0) / 60
+    most = max((one["disk"] for one in told["rows"]), default=0)
+    when = f"{told['host']['cpus']} processors, `{told['command']}` of {told['date'][:10]}"
+    return (
+        f"One run on {when}, with the wheels on the disk ({wheels / 1e9:.1f} GB for all rows): {passed} of "
+        f"{len(good)} good rows built and passed, in {minutes:.0f} minutes for them, and "
+        f"{told['seconds'] / 60:.0f} minutes with the known-bad ones; {most / 1e9:.1f} GB of disk at most "
+        "beside the wheels.\n"
+    )
 
 
 _SURVEYED = {
@@ -141,13 +170,14 @@ def _survey(tables: Mapping[str, Mapping[str, int]]) -> str:
 
 def _checks(row: Listed, evidence: Evidence | None) -> str:
     if evidence is None:
-        return "none for this lock"
-    counts = [
+        return {"untested": "untested"}.get(row.status, "none for this lock" if row.lock else "no lock")
+    counts = ", ".join(
         f"{count} {name}" for name in ("passed", "failed", "skipped") if (count := evidence.count(name))
-    ]
-    where = f"on {evidence.gpu['name']}" if evidence.gpu else "without a GPU"
-    fails = ", fails as recorded" if row.status == "known-bad" and evidence.holds else ""
-    return f"{', '.join(counts)}, {where}{fails}"
+    )
+    if row.status == "known-bad":
+        return f"fails as recorded: {counts}" if evidence.fails_as_recorded else counts
+    where = f"gpu ({evidence.gpu['name']})" if evidence.gpu else row.level or "failed"
+    return f"{where}: {counts}"
 
 
 def _proof(evidence: Evidence) -> str:

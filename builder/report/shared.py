@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from builder.render.causes import causes
 from builder.render.doctor import FILE, bundled
 from builder.render.readme import Told, readme
 from builder.report import bench
-from builder.report.state import listed
+from builder.report.state import best_evidence, listed, locked_bytes
+from builder.report.tables import listing_schema
 from builder.survey.table import counts
 from builder.verdict.record import Verdict
 from builder.verdict.schema import schema as verdict_schema
-from builder.verify import evidence
 
 
 def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str]:
@@ -29,7 +30,8 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
     if not page.is_file():
         return {}
     shown = listed(project, ())
-    found = {row.id: evidence.read(project.evidence(row.id)) for row in shown if row.proven}
+    rows = matrix.load(project.matrix).rows
+    found = {row.id: best_evidence(project, row) for row in rows}
     told = Told(
         rows=shown,
         evidence={row: proof for row, proof in found.items() if proof},
@@ -38,6 +40,8 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
         survey=counts(project.survey),
         bench=bench.read(project.bench),
         direct=bench.read_direct(project.bench.with_name(bench.DIRECT)),
+        sweep=json.loads(project.sweep.read_text(encoding="utf-8")) if project.sweep.is_file() else None,
+        wheels=locked_bytes(project),
     )
     return {page: readme(page.read_text(encoding="utf-8"), told)}
 
@@ -51,6 +55,7 @@ def carried(proven: Sequence[tuple[Row, Verdict]], package: Path) -> dict[Path, 
     """
     return {
         package / "matrix.schema.json": matrix.schema(),
+        package / "list.schema.json": listing_schema(),
         package / "check.schema.json": verdict_schema(),
         package / "ci.schema.json": jobs.schema(),
         package / "launcher" / "causes.json": causes(),

@@ -1,17 +1,23 @@
-"""How rows stand: locked or not, proven or not."""
+"""How rows stand: locked or not, proven or not, and how far."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 from builder import matrix
+from builder.abi.library import Library
 from builder.errors import BadInputError
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.project import Project
 from builder.report.tables import Listed
+from builder.verdict import refusal
+from builder.verdict.prove import prove
+from builder.verify import evidence
+from builder.verify.evidence import LEVELS, Evidence
 
 
 def listed(project: Project, ids: Sequence[str]) -> tuple[Listed, ...]:
@@ -19,19 +25,47 @@ def listed(project: Project, ids: Sequence[str]) -> tuple[Listed, ...]:
     return tuple(_listed(project, row) for row in matrix.load(project.matrix).select(ids))
 
 
+def locked_bytes(project: Project) -> int:
+    """The bytes of all files that rows lock, each once."""
+    locks = filter(None, (_valid_lock(project, row) for row in matrix.load(project.matrix).rows))
+    return sum({one.sha256: one.size for lock in locks for one in lock.packages()}.values())
+
+
+def best_evidence(project: Project, row: Row) -> Evidence | None:
+    """What shows most of a row: evidence of its present lock and claim, on a GPU where there is some.
+
+    Where the GPU had only an environment, the weights are those of the image that was seen without one.
+    """
+    lock = _valid_lock(project, row)
+    found = _best(project, row, lock)
+    if found and not found.image and (weighed := _found(project, row, lock, gpu=False)):
+        return replace(found, image=weighed.image)
+    return found
+
+
 def _listed(project: Project, row: Row) -> Listed:
     lock = _valid_lock(project, row)
+    found = _best(project, row, lock)
     return Listed(
         id=row.id,
         status=row.status,
         summary=row.summary,
-        cuda=row.cuda,
-        cudnn=" + ".join([row.cudnn or "", *row.overlays]).strip(" +") or None,
-        torch=row.torch,
-        ctranslate2=row.ctranslate2,
+        aliases=row.aliases,
+        cuda=_shown(row.every("cuda")),
+        cudnn=" + ".join(filter(None, [_shown(row.every("cudnn")), *row.overlays])) or None,
+        torch=_shown(row.every("torch")),
+        ctranslate2=_shown(row.every("ctranslate2")),
         lock=lock.digest if lock else None,
-        proven=_proven(project, row, lock) if lock else None,
+        image=lock.image.manifest if lock and lock.image else None,
+        level=_level(project, row, lock, found),
+        proven=_proven(found),
+        evidence=_state(project, row, found),
     )
+
+
+def _shown(values: Sequence[str]) -> str | None:
+    """What the environments of a row have, as a person reads it: `8.9 / 9.10`."""
+    return " / ".join(values) or None
 
 
 def _valid_lock(project: Project, row: Row) -> Lock | None:
@@ -42,15 +76,40 @@ def _valid_lock(project: Project, row: Row) -> Lock | None:
     return lock if lock.fingerprint == row.fingerprint() else None
 
 
-def _proven(project: Project, row: Row, lock: Lock) -> str | None:
-    """What the evidence says; none that was made for another lock, or another claim, counts."""
-    try:
-        evidence = json.loads(project.evidence(row.id).read_text(encoding="utf-8"))
-        about = evidence["lock"], evidence["status"]
-        outcomes = {check["outcome"] for check in evidence["checks"]}
-    except (OSError, ValueError, LookupError, TypeError):
-        return None  # there is none, or it cannot be read
-    if about != (lock.digest, row.status):
+def _best(project: Project, row: Row, lock: Lock | None) -> Evidence | None:
+    """What was seen on a GPU counts more."""
+    return _found(project, row, lock, gpu=True) or _found(project, row, lock, gpu=False)
+
+
+def _found(project: Project, row: Row, lock: Lock | None, *, gpu: bool) -> Evidence | None:
+    """None that was made for another lock, or another claim, counts."""
+    about = row.fingerprint() if refusal.is_known(row) else lock.digest if lock else None
+    found = evidence.read(project.evidence(row.id, gpu=gpu))
+    return found if found and (found.lock, found.status) == (about, row.status) else None
+
+
+def _level(project: Project, row: Row, lock: Lock | None, found: Evidence | None) -> str | None:
+    """The level that evidence shows; without any, whether the proof holds."""
+    if row.status == "known-bad" or lock is None:
         return None
-    # A skip is not a pass: where nothing ran, nothing is proven.
-    return next((outcome for outcome in ("failed", "passed") if outcome in outcomes), None)
+    if found and found.level:
+        return found.level
+    with suppress(BadInputError):
+        library = Library(folders=(project.facts, project.survey / "facts"))
+        if prove(row, lock, library).outcome != "fails":
+            return LEVELS[0]
+    return None
+
+
+def _proven(found: Evidence | None) -> str | None:
+    """What the evidence says; a skip is not a pass: where nothing ran, nothing is proven."""
+    if found is None:
+        return None
+    return next((outcome for outcome in ("failed", "passed") if found.count(outcome)), None)
+
+
+def _state(project: Project, row: Row, found: Evidence | None) -> str:
+    if found:
+        return "valid"
+    there = any(project.evidence(row.id, gpu=gpu).is_file() for gpu in (True, False))
+    return "of another lock" if there else "none"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from textwrap import shorten
+from typing import Any
 
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 from rich import box
 from rich.table import Table
 
 from builder.engines.direct.difference import Difference
+from builder.errors import Fault
 from builder.plan import Plan
+from builder.report.swept import Swept
 from builder.verify.evidence import Evidence
 
 LONGEST_REASON = 160
@@ -23,40 +29,72 @@ class Listed:
 
     Attributes:
         id: The row's id.
-        status: `good` or `known-bad`.
+        status: `good`, `known-bad` or `untested`.
         summary: What it is for.
-        cuda: Of its wheels.
+        aliases: Its other names.
+        cuda: Of its wheels, or None; of several environments all, with a slash between; so the next three.
         cudnn: Of its environment, overlays included, or None.
         torch: Its torch, or None.
         ctranslate2: Its CTranslate2 as the matrix asks for it, or None.
         lock: The lock's digest, or None where there is none or the matrix has moved on.
+        image: The digest of the image that the lock records, or None.
+        level: How far the row is proven: `proved`, `loaded`, `cpu`, `gpu` (see `verify.evidence.Level`); None
+            where not even the proof holds, and for known-bad rows.
         proven: `passed`, `failed`, or None where there is no evidence for this lock.
+        evidence: `valid`, `of another lock`, or `none`.
     """
 
     id: str
     status: str
     summary: str
-    cuda: str
+    aliases: tuple[str, ...] = ()
+    cuda: str | None
     cudnn: str | None
     torch: str | None
     ctranslate2: str | None
     lock: str | None
+    image: str | None = None
+    level: str | None = None
     proven: str | None
+    evidence: str = "none"
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, Any]:
         """A plain dict."""
-        return asdict(self)
+        return {**asdict(self), "aliases": list(self.aliases)}
+
+    @property
+    def shown(self) -> str:
+        """What is proven of it, in a word or two."""
+        if self.evidence == "of another lock":
+            return "of another lock"
+        if self.status == "known-bad":
+            return {"passed": "fails as recorded", "failed": "failed"}.get(self.proven or "", "none yet")
+        if self.proven == "failed":
+            return "failed"
+        return self.level or "none yet"
+
+
+def listing_schema() -> str:
+    """The text of `list.schema.json`: what `cuvee list --json` prints."""
+    described = TypeAdapter(list[Listed]).json_schema()
+    row = described["$defs"]["Listed"]
+    row["required"] = list(row["properties"])
+    row["additionalProperties"] = False
+    head = {"$schema": GenerateJsonSchema.schema_dialect, "title": "cuvee list --json"}
+    return json.dumps(head | described, indent=2) + "\n"
 
 
 def listing(rows: Iterable[Listed]) -> Table:
     """All rows, one a line."""
     table = Table(box=box.SIMPLE, pad_edge=False)
-    for title in ("row", "status", "CUDA", "cuDNN", "torch", "CTranslate2", "evidence"):
+    table.add_column("row", no_wrap=True)
+    for title in ("status", "CUDA", "cuDNN", "torch", "CTranslate2", "evidence"):
         table.add_column(title, overflow="fold")
     for row in rows:
-        state = (row.proven or "none yet") if row.lock else "stale lock"
-        optional = (row.cudnn or "-", row.torch or "-", row.ctranslate2 or "-")
-        table.add_row(row.id, row.status, row.cuda, *optional, state)
+        unlocked = "untested" if row.status == "untested" else "stale lock"
+        state = row.shown if row.lock or row.proven else unlocked
+        optional = (row.cuda or "-", row.cudnn or "-", row.torch or "-", row.ctranslate2 or "-")
+        table.add_row(row.id, row.status, *optional, state)
     return table
 
 
@@ -99,12 +137,43 @@ def built(evidence: Sequence[Evidence]) -> Table:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for one in evidence:
+        if not one.image:
+            table.add_row("row", one.row)
+            table.add_row("checks", _checks(one))
+            table.add_row(*_without_image(one), end_section=True)
+            continue
         table.add_row("image", f"{one.image['tag']} ({str(one.image['id'])[:19]})")
         table.add_row("size", f"{int(one.image['bytes']) / 1e9:.2f} GB")
         table.add_row("layers", str(one.image["layers"]))
         table.add_row("checks", _checks(one))
         table.add_row("run it", _how_to_run(one), end_section=True)
     return table
+
+
+def _without_image(one: Evidence) -> tuple[str, str]:
+    """What there is to say of a row that cannot be locked, and of an environment."""
+    if one.where == "environment":
+        return "where", "an installed environment, which has every package of the lock in its version"
+    return "refused", str(one.measured.get("fails_with", ""))
+
+
+def swept(found: Sequence[Swept]) -> Table:
+    """What became of each row of a run over all."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("row", no_wrap=True)
+    table.add_column("status")
+    for title in ("build", "test", "disk"):
+        table.add_column(title, justify="right")
+    table.add_column("outcome", overflow="fold")
+    for one in found:
+        times = (f"{one.build_s:.0f} s", f"{one.test_s:.0f} s", f"{one.disk / 1e9:.1f} GB")
+        table.add_row(one.row, one.status, *times, f"{one.outcome} {one.why}".rstrip())
+    return table
+
+
+def failed(one: Swept) -> Fault:
+    """The fault of a row that failed in such a run."""
+    return Fault(place=f"row {one.row}", cause=one.why, fix=f"Run `cuvee test {one.row}` after mending it")
 
 
 def _checks(evidence: Evidence) -> str:

@@ -60,8 +60,8 @@ def _table(judged: Sequence[tuple[Row, Verdict]]) -> Table:
             _outcome(row, verdict),
             str(verdict.binaries),
             str(len({name.name for name in verdict.names})),
-            f"{named(verdict.low)} to {named(verdict.high)}",
-            f">= {steps(verdict.drivers) or verdict.driver}",
+            f"{named(verdict.low)} to {named(verdict.high)}" if verdict.driver else "-",
+            f">= {steps(verdict.drivers) or verdict.driver}" if verdict.driver else "-",
         )
     return table
 

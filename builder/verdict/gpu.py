@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from builder.verdict.record import GpuDriver, GpuRange
-from builder.verdict.tables import gpus, numbers, toolkit_driver
+from builder.verdict.tables import gpus, is_used, numbers, toolkit_driver
 
 _CODE = re.compile(r"(?P<kind>sm|compute)_(?P<number>\d+)(?P<suffix>[af]?)")
 Code = tuple[str, int, str]
@@ -67,13 +67,20 @@ def gpu_range(library: str, code: Sequence[str], cuda: str = "") -> GpuRange | N
 
 
 def common(ranges: Sequence[GpuRange]) -> tuple[int | None, int | None]:
-    """The lowest and highest compute capability that all of some libraries run on; no highest is None."""
+    """The lowest and highest compute capability that all of some libraries serve; no highest is None."""
+    lows = (next(gpu for gpu in gpus() if serves(one, gpu)) for one in ranges)
     highs = [one.high for one in ranges if one.high is not None]
-    return max((one.low for one in ranges), default=None), min(highs, default=None)
+    return max(lows, default=None), min(highs, default=None)
+
+
+def serves(one: GpuRange, gpu: int) -> bool:
+    """Whether nothing fails on a GPU for a library's sake: it runs there, or nothing is asked of it."""
+    code = parsed(one.code)
+    return native(code, gpu) or compiled(code, gpu) or not is_used(_package(one), gpu)
 
 
 def drivers(ranges: Sequence[GpuRange], oldest: str) -> tuple[GpuDriver, ...]:
-    """The oldest driver for each GPU that all libraries run on: some have only PTX for it.
+    """The oldest driver for each GPU that all libraries serve: some have only PTX for it.
 
     Args:
         ranges: The libraries' ranges.
@@ -83,13 +90,22 @@ def drivers(ranges: Sequence[GpuRange], oldest: str) -> tuple[GpuDriver, ...]:
     return tuple(
         GpuDriver(gpu=gpu, driver=max((oldest, *_compilers(ranges, gpu)), key=numbers))
         for gpu in gpus()
-        if low is not None and low <= gpu <= (high or gpu) and all(gpu not in one.gaps for one in ranges)
+        if low is not None and low <= gpu <= (high or gpu) and all(serves(one, gpu) for one in ranges)
     )
 
 
 def _compilers(ranges: Sequence[GpuRange], gpu: int) -> Iterator[str]:
-    """The drivers that compile the PTX of those libraries that have no machine code for a GPU."""
-    return (one.jit_driver for one in ranges if one.jit_driver and not native(parsed(one.code), gpu))
+    return (one.jit_driver for one in ranges if one.jit_driver and to_compile(one, gpu))
+
+
+def to_compile(one: GpuRange, gpu: int) -> bool:
+    """Whether the driver has to compile a library for a GPU: it is used there, and has PTX alone."""
+    code = parsed(one.code)
+    return compiled(code, gpu) and not native(code, gpu) and is_used(_package(one), gpu)
+
+
+def _package(one: GpuRange) -> str:
+    return one.library.partition(" ")[0]
 
 
 def steps(found: Sequence[GpuDriver]) -> str:

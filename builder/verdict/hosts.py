@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from builder.verdict.gpu import compiled, named, native, parsed
+from builder.verdict.gpu import named, serves, to_compile
 from builder.verdict.record import Finding, GpuRange, Verdict
 from builder.verdict.tables import numbers
 
@@ -31,21 +31,13 @@ def limits(verdict: Verdict, host: Host) -> tuple[Finding, ...]:
 
 
 def _of_gpu(verdict: Verdict, host: Host, number: int) -> Iterator[Finding]:
-    codes = {one.library: parsed(one.code) for one in verdict.gpus}
-    foreign = [
-        one
-        for one in verdict.gpus
-        if not (native(codes[one.library], number) or compiled(codes[one.library], number))
-    ]
+    foreign = [one for one in verdict.gpus if not serves(one, number)]
     if foreign:
         yield _no_kernel(foreign, number)
     late = [
         one
         for one in verdict.gpus
-        if host.driver
-        and compiled(codes[one.library], number)
-        and not native(codes[one.library], number)
-        and numbers(host.driver) < numbers(one.jit_driver)
+        if host.driver and to_compile(one, number) and numbers(host.driver) < numbers(one.jit_driver)
     ]
     if late:
         yield _ptx_too_new(late, host.driver, number)

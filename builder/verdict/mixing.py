@@ -1,9 +1,11 @@
 """Whether two cuDNN of one major version would meet in one process.
 
-Each front (CTranslate2's bundled one, NVIDIA's own under torch) opens the libraries behind it by name, and
-the loader gives it those that are loaded already, whoever brought them: so the order of use decides which
-files meet. On a GPU users see cuDNN's own complaint; without one, with cuDNN 9.1.0 and 9.10.2, the later
-front died of an undefined symbol.
+Each front (CTranslate2's bundled one, NVIDIA's own under torch) opens the libraries behind it by name when it
+first needs each, and the loader gives it those that are loaded already, whoever brought them. A program that
+uses all of its cuDNN at once leaves nothing to the next one, and all goes well; but Whisper uses a part, and
+pyannote.audio then adds another. Where that comes from another folder, cuDNN returns
+CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH: measured with cuDNN 9.1.0 and 9.10.2, in both orders, without a GPU.
+With fewer parts in use before, the later front dies: `Unable to load any of {libcudnn_cnn.so.9, ...}`.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from itertools import permutations
 from builder.abi.loader import Loaded
 from builder.verdict.record import Finding
 from builder.verdict.setting import Setting
+from builder.verdict.tables import stem
 
 FRONT = re.compile(r"libcudnn(-[0-9a-f]+)?\.so\.(?P<major>\d+)[\d.]*")
 BEHIND = re.compile(r"libcudnn_\w+\.so\.(?P<major>\d+)[\d.]*")
+WHISPERS = ("libcudnn_ops", "libcudnn_cnn", "libcudnn_graph", "libcudnn_ops_infer", "libcudnn_cnn_infer")
+"""What Whisper needs in CTranslate2."""
 MOST_FRONTS = 3
 """Orders of more fronts than these are not gone through: no environment has them."""
 
@@ -25,12 +30,36 @@ MOST_FRONTS = 3
 def findings(setting: Setting) -> tuple[Finding, ...]:
     """One finding for each major version whose files would come from more than one folder.
 
-    It is a risk where that depends on which front is used first, and a failure where it does not.
+    It is a risk where that depends on which front is used first, and a failure where it does not. The order
+    of use is the one that the probe tries (`builder/probe/importing.py`): the first front what Whisper needs,
+    the others all that they have, then the first the rest.
     """
-    fronts = [path for path in sorted(setting.owners) if FRONT.fullmatch(path.rpartition("/")[2])]
-    orders = [_folders(_used(setting, order)) for order in permutations(fronts[:MOST_FRONTS])]
+    fronts = _fronts(setting)
+    orders = [_folders(_used(setting, order)) for order in permutations(fronts[:MOST_FRONTS]) if order]
     majors = {major: None for folders in orders for major in folders}
     return tuple(finding for major in majors for finding in _of_major(setting, major, orders))
+
+
+def _fronts(setting: Setting) -> list[str]:
+    """The fronts in use: those that a wheel bundles for itself, and those that something else leads to.
+
+    Of an overlay's cuDNN, only the libraries behind its front are asked for.
+    """
+    names = {path: path.rpartition("/")[2] for path in setting.owners}
+    bundled = {path for path, name in names.items() if (found := FRONT.fullmatch(name)) and found[1]}
+    return sorted(bundled.union(*(_led_to(setting, path) for path in names)))
+
+
+def _led_to(setting: Setting, path: str) -> Iterator[str]:
+    """The fronts that are loaded with a file that is linked with one, or that it opens."""
+    binary = setting.world.files[path]
+    opens = [name for names in binary.opens for name in names if FRONT.fullmatch(name)]
+    if opens or any(map(FRONT.fullmatch, binary.needed)):
+        process = setting.process()
+        process.open(path)
+        for name in opens:
+            process.open(name, path)
+        yield from (one for one in process.loaded if FRONT.fullmatch(one.rpartition("/")[2]))
 
 
 def _of_major(
@@ -43,12 +72,13 @@ def _of_major(
 
 
 def _used(setting: Setting, fronts: Sequence[str]) -> tuple[str, ...]:
-    """The files that are loaded when the fronts are used one after another, all that they open."""
+    """The files that are loaded when the fronts are used one after another."""
     process = setting.process()
-    for front in fronts:
+    for front, early in ((fronts[0], True), *((front, False) for front in (*fronts[1:], fronts[0]))):
         if isinstance(process.open(front), Loaded):
             for names in setting.world.files[front].opens:
-                any(isinstance(process.open(name, front), Loaded) for name in names)
+                if stem(names[0]) in WHISPERS or not early:
+                    any(isinstance(process.open(name, front), Loaded) for name in names)
     return tuple(process.loaded)
 
 

@@ -63,10 +63,16 @@ class Ask:
 
 
 class Account:
-    """All that the binaries of a setting ask for."""
+    """All that the binaries of a setting ask for.
 
-    def __init__(self, setting: Setting) -> None:
+    Args:
+        setting: The environment.
+        gpus: Whether it is for GPUs; if not, what only computing on one opens may be missing.
+    """
+
+    def __init__(self, setting: Setting, *, gpus: bool = True) -> None:
         self._setting = setting
+        self._gpus = gpus
         files = setting.world.files
         self._ours = {path: files[path] for path in sorted(setting.owners) if files[path].machine == "x86_64"}
 
@@ -181,7 +187,7 @@ class Account:
                 brings=brings,
             )
         failed = next(one for one in tries if isinstance(one, Failed))
-        waived = optional(self._setting, path, names[0])
+        waived = optional(self._setting, path, names[0]) or ("" if self._gpus else _for_gpus(names[0]))
         return Ask(name=names[0], by=path, how="opened", waived=waived, tried=names, failed=failed)
 
     def _failed(self, path: str, failed: Failed) -> Ask:
@@ -211,6 +217,11 @@ class Account:
             if broken < set(builds.values()):
                 excused.update(dict.fromkeys(builds, rule.reason))
         return excused
+
+
+def _for_gpus(name: str) -> str:
+    """Why an environment for processors does without a name, or ""."""
+    return "opened when something is computed on a GPU" if re.match(r"lib(cublas|cudnn)", name) else ""
 
 
 def optional(setting: Setting, path: str, name: str) -> str:

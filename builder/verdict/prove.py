@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from operator import attrgetter
 
 from builder.abi.facts import Binary
 from builder.abi.library import Library
@@ -15,7 +17,7 @@ from builder.verdict import gpu, loading, mixing, packages, wheels
 from builder.verdict.hosts import Host, limits
 from builder.verdict.names import Account
 from builder.verdict.record import ORDER, Finding, GpuRange, Verdict
-from builder.verdict.setting import Setting, of_row
+from builder.verdict.setting import Setting, settings_of_row
 from builder.verdict.tables import numbers
 
 _CUDA_LIBRARY = re.compile(r"lib(cudart|cublas)\.so\.(?P<major>\d+)")
@@ -27,31 +29,42 @@ def prove(row: Row, lock: Lock, library: Library, host: Host | None = None) -> V
     Raises:
         BadInputError: Facts of its wheels or its base are not recorded.
     """
-    setting = of_row(row, lock, library)
-    account = Account(setting)
-    ranges = gpu_ranges(setting)
-    low, high = gpu.common(ranges)
-    oldest = minimum_driver(max((row.cuda, *cudas(setting)), key=numbers))
+    settings = settings_of_row(row, lock, library)
+    accounts = [
+        Account(setting, gpus=part.cuda is not None)
+        for setting, (_, part) in zip(settings, row.stacks(), strict=True)
+    ]
+    ranges = tuple(dict.fromkeys(one for setting in settings for one in gpu_ranges(setting)))
     verdict = Verdict(
         row=row.id,
         lock=lock.digest,
-        binaries=account.binaries,
-        names=account.names(),
+        binaries=sum(account.binaries for account in accounts),
+        names=tuple(sorted(chain(*(account.names() for account in accounts)), key=attrgetter("name"))),
         findings=worst_first(
-            *loading.findings(setting, account.asks),
-            *mixing.findings(setting),
-            *packages.findings(setting, row.python, host.gpu if host else None),
-            *wheels.findings(setting, row.python),
+            *dict.fromkeys(
+                finding
+                for setting, account in zip(settings, accounts, strict=True)
+                for finding in _of_environment(setting, account, row.python, host)
+            )
         ),
-        driver=oldest,
-        drivers=gpu.drivers(ranges, oldest),
-        gpus=ranges,
-        low=low,
-        high=high,
+        driver="",
     )
+    if row.cuda is None:
+        return verdict  # what its wheels could do with a GPU is nobody's concern
+    oldest = minimum_driver(max((row.cuda, *chain(*map(cudas, settings))), key=numbers))
+    low, high = gpu.common(ranges)
+    drivers = gpu.drivers(ranges, oldest)
+    verdict = replace(verdict, driver=oldest, drivers=drivers, gpus=ranges, low=low, high=high)
     return (
         replace(verdict, findings=worst_first(*verdict.findings, *limits(verdict, host))) if host else verdict
     )
+
+
+def _of_environment(setting: Setting, account: Account, python: str, host: Host | None) -> Iterator[Finding]:
+    yield from loading.findings(setting, account.asks)
+    yield from mixing.findings(setting)
+    yield from packages.findings(setting, python, host.gpu if host else None)
+    yield from wheels.findings(setting, python)
 
 
 def cudas(setting: Setting) -> Iterator[str]:

@@ -106,7 +106,8 @@ class Verdict:
         binaries: How many ELF files were accounted for.
         names: Every name that is needed or opened, sorted.
         findings: What does not hold, worst first.
-        driver: The oldest driver that runs it at all, by CUDA's minor-version compatibility.
+        driver: The oldest driver that runs it at all, by CUDA's minor-version compatibility; "" where the row
+            is for processors alone, of which nothing below is said either.
         drivers: The same for each GPU from `low` to `high`: PTX wants a driver as new as its compiler.
         gpus: The range of each library that carries GPU code.
         low: The lowest compute capability that all of them run on.

@@ -14,8 +14,8 @@ from builder.abi.library import Library
 from builder.abi.loader import Process, World
 from builder.errors import BadInputError, Fault
 from builder.lock.record import Environment, Lock, Package
-from builder.matrix import Row
-from builder.plan import loader_folders, roots
+from builder.matrix import MAIN, Row
+from builder.plan import library_folders, loader_folders, roots
 from builder.probe import rules
 
 DRIVER = frozenset(
@@ -41,10 +41,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a verdict looks at.
+    """What a verdict looks at: one environment, and the image that it is in.
 
     Attributes:
-        parts: Overlays and environments.
+        environment: The environment's name, `main` in an ordinary row.
+        parts: It, and before it the overlays.
         base: The system below.
         world: The same as the loader sees it.
         blank: A process in it that has loaded nothing yet; `process` gives one to use.
@@ -52,6 +53,7 @@ class Setting:
         roots: The folder that each binary's path is told relative to, by its absolute path.
     """
 
+    environment: str
     parts: tuple[Part, ...]
     base: BaseFacts
     world: World
@@ -76,25 +78,46 @@ class Setting:
         return folder
 
     def versions(self) -> dict[str, str]:
-        """The version of every package of the environments, by its normalised name; overlays are beside."""
+        """The version of every package of the environment, by its normalised name; overlays are beside."""
         return {
             package.name: package.version
             for part in self.parts
-            if part.name == "main"
+            if part.name == self.environment
             for package, _ in part.packages
         }
 
 
-def of_row(row: Row, lock: Lock, library: Library) -> Setting:
-    """A row's environment in its image.
+def settings_of_row(row: Row, lock: Lock, library: Library) -> tuple[Setting, ...]:
+    """A row's environments in its image, in order.
+
+    An ordinary row's is judged as whoever starts its Python gets it. Where there are several, each is judged
+    as `transcribe` starts it: with its own folders on the library path, and the others' files in the image.
 
     Raises:
         BadInputError: Facts of its wheels or of its base are not recorded; all that lack them are told.
     """
     facts = _facts(lock, library)
-    parts = tuple(_part(part, root, facts) for part, root in roots(lock, row.python))
+    parts = [_part(part, root, facts) for part, root in roots(lock, row.python)]
+    overlays, own = parts[: len(lock.overlays)], parts[len(lock.overlays) :]
     base = library.base(base_name(row))
-    return lay_out(parts, base, [str(folder) for folder in loader_folders(lock, row.python)])
+    cache = [str(folder) for folder in loader_folders(lock, row.python)]
+    paths = {one.name: library_folders(lock, one, row.python) for one in lock.environments}
+    return tuple(
+        lay_out(
+            (*overlays, part),
+            base,
+            cache,
+            environment=part.name,
+            beside=[other for other in own if other is not part],
+            library_path=map(str, paths[part.name] if len(own) > 1 else ()),
+        )
+        for part in own
+    )
+
+
+def of_row(row: Row, lock: Lock, library: Library) -> Setting:
+    """A row's first environment in its image, as `settings_of_row` has it."""
+    return settings_of_row(row, lock, library)[0]
 
 
 def base_name(row: Row) -> str:
@@ -102,8 +125,25 @@ def base_name(row: Row) -> str:
     return row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else "")
 
 
-def lay_out(parts: Iterable[Part], base: BaseFacts, folders: Sequence[str]) -> Setting:
-    """Parts on a base, with `folders` in the loader's cache."""
+def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it is started
+    parts: Iterable[Part],
+    base: BaseFacts,
+    folders: Sequence[str],
+    *,
+    environment: str = MAIN,
+    beside: Iterable[Part] = (),
+    library_path: Iterable[str] = (),
+) -> Setting:
+    """Parts on a base.
+
+    Args:
+        parts: Overlays and the environment.
+        base: The system below.
+        folders: What the loader's cache offers.
+        environment: The name of the part that is the environment.
+        beside: Parts that are in the image too, and of which nothing is judged.
+        library_path: Of its processes.
+    """
     parts = tuple(parts)
     files: dict[str, Binary] = {binary.path: binary for binary in base.binaries}
     owners: dict[str, Package] = {}
@@ -113,6 +153,10 @@ def lay_out(parts: Iterable[Part], base: BaseFacts, folders: Sequence[str]) -> S
             for binary in facts.binaries if facts else ():
                 path = posixpath.normpath(f"{part.root}/{binary.path}")
                 files[path], owners[path], under[path] = binary, package, part.root
+    for part in beside:
+        for _, facts in part.packages:
+            for binary in facts.binaries if facts else ():
+                files[posixpath.normpath(f"{part.root}/{binary.path}")] = binary
     searched = set(folders)
     inside = {path: binary for path, binary in files.items() if posixpath.dirname(path) in searched}
     world = World(
@@ -121,8 +165,17 @@ def lay_out(parts: Iterable[Part], base: BaseFacts, folders: Sequence[str]) -> S
         cache={**_cache_of(base), **ldconfig.cache(inside, {}, folders, defaults=())},
         glibc=base.glibc,
         absent=DRIVER,
+        library_path=tuple(library_path),
     )
-    return Setting(parts=parts, base=base, world=world, blank=Process(world), owners=owners, roots=under)
+    return Setting(
+        environment=environment,
+        parts=parts,
+        base=base,
+        world=world,
+        blank=Process(world),
+        owners=owners,
+        roots=under,
+    )
 
 
 @cache

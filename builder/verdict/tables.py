@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 
 from builder.known import data
@@ -70,6 +71,16 @@ def gpus() -> Mapping[int, str]:
     """The generation of each compute capability, times ten, from old to new; without boards for aarch64."""
     entries = sorted(data("gpus.yaml")["gpus"].items())
     return {int(number): entry["name"] for number, entry in entries if not entry.get("board")}
+
+
+@cache
+def _unused() -> tuple[tuple[str, int], ...]:
+    return tuple((entry["packages"], int(entry["before"])) for entry in data("gpus.yaml")["unused"])
+
+
+def is_used(package: str, gpu: int) -> bool:
+    """Whether anything is asked of a package on a GPU, given by its compute capability times ten."""
+    return not any(fnmatchcase(package, pattern) and gpu < before for pattern, before in _unused())
 
 
 def stem(name: str) -> str:

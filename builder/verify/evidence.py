@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-FORMAT = 1
+FORMAT = 2
 Outcome = Literal["passed", "failed", "skipped"]
+Level = Literal["proved", "loaded", "cpu", "gpu"]
+"""From little to much: the proof alone, the real loader, speech on a processor, speech on a GPU."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+_SHOWN_BY: Mapping[Level, str] = {
+    "loaded": "test_every_elf_file_finds_what_it_needs",
+    "cpu": "test_it_hears_what_is_said",
+    "gpu": "test_the_gpu_does_the_work",
+}
+"""The check of `tests/images` that reaches a level, in whatever environment and with whatever tool."""
+
+_FAILS = "test_it_fails_as_it_is_known_to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +49,12 @@ class Evidence:
     Attributes:
         row: The row's id.
         status: What the row claims of itself, `good` or `known-bad`.
+        where: What the checks ran on: an `image`, a `root` file system unpacked by somebody, or an installed
+            `environment`, of which only what lies in it is the row's.
         lock: The digest of the lock that the image was built from.
-        image: Tag, id, bytes on disk and number of layers.
+        base: The base's id, and the digest of its layer where the direct engine made it.
+        image: Tag, id, digest of the manifest where the direct engine made it ("" else), bytes on disk, bytes
+            to pull, and number of layers; of an environment nothing.
         host: The engine's version, storage driver and system; its kernel and processors.
         gpu: The GPU that the checks ran on, with its driver, or None.
         command: The command that wrote this.
@@ -47,7 +65,9 @@ class Evidence:
 
     row: str
     status: str
+    where: str = "image"
     lock: str
+    base: dict[str, str] = field(default_factory=dict)
     image: dict[str, str | int]
     host: dict[str, str]
     gpu: dict[str, Any] | None
@@ -65,15 +85,58 @@ class Evidence:
         """Whether something passed and nothing failed."""
         return self.count("passed") > 0 and self.count("failed") == 0
 
+    @property
+    def level(self) -> Level | None:
+        """The highest level that was reached; nothing counts where something failed.
+
+        A known-bad row reaches none; what it shows is that it fails as it says (`fails_as_recorded`).
+        """
+        if not self.holds or self.status != "good":
+            return None
+        reached = [level for level, check in _SHOWN_BY.items() if self._passed(check)]
+        return reached[-1] if reached else None
+
+    @property
+    def fails_as_recorded(self) -> bool:
+        """Whether a known-bad row was seen to fail with its own message."""
+        return self.holds and self.status == "known-bad" and self._passed(_FAILS)
+
+    @property
+    def first_words(self) -> float | None:
+        """Seconds from the start of faster-whisper to its first words, on the GPU where there was one."""
+        for device in ("gpu", "cpu"):
+            told = self.measured.get(f"faster-whisper {device}", {})
+            if "first_words_seconds" in told:
+                return float(told["first_words_seconds"])
+        return None
+
+    def _passed(self, name: str) -> bool:
+        return any(
+            check.name.partition("[")[0] == name and check.outcome == "passed" for check in self.checks
+        )
+
     def text(self) -> str:
         """The text of `evidence/<row>.json`."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
 def read(path: Path) -> Evidence | None:
-    """The evidence in a file, or None where there is none."""
-    if not path.is_file():
+    """The evidence in a file, or None where there is none, or none of this format."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.pop("format") != FORMAT:
+            return None
+        return Evidence(**{**data, "checks": tuple(Check(**check) for check in data["checks"])})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    del data["format"]
-    return Evidence(**{**data, "checks": tuple(Check(**check) for check in data["checks"])})
+
+
+def outdone(found: Evidence, present: Evidence | None) -> bool:
+    """Whether evidence of an environment may not replace what is there: an image's, as good, of that lock."""
+    return (
+        found.where == "environment"
+        and present is not None
+        and (present.lock, present.status) == (found.lock, found.status)
+        and present.where != "environment"
+        and present.holds
+    )

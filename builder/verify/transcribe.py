@@ -8,7 +8,7 @@ from typing import Any
 
 from builder.engines.container import Engine
 from builder.errors import EngineOrNetworkError, Fault
-from builder.matrix import Row
+from builder.matrix import MAIN, Row
 from builder.plan import HOME, image_tag
 
 PROBE = Path(__file__).parents[1] / "probe"
@@ -40,7 +40,8 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     """
     heard, inside = f"/audio/{audio.name}", "/model"
     binds = {audio.resolve(): heard, model.resolve(): inside}
-    words = [f"{HOME}/main/bin/python", "-I", "/tmp/probe", "transcribe", heard, "--model", inside]  # noqa: S108
+    hearing = next((name for name, part in row.stacks() if part.ctranslate2), MAIN)
+    words = [f"{HOME}/{hearing}/bin/python", "-I", "/tmp/probe", "transcribe", heard, "--model", inside]  # noqa: S108
     words += ["--with", tool, *(["--language", language] if language else [])]
     words += ["--device", "cuda" if gpus else "cpu"]
     with engine.container(image_tag(row.id), gpus=gpus, binds=binds) as container:

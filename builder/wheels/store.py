@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +36,9 @@ STALE_S = 24 * 3600
 
 INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")
 PAGE_TYPES = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+
+_ABSENT = (HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN)
+"""What an index answers for a project that it does not have: PyTorch's lies in a bucket and says 403."""
 
 
 def default_folder() -> Path:
@@ -196,11 +199,10 @@ def find(  # noqa: PLR0913, PLR0917 - a file, and where it is looked for
         EngineOrNetworkError: An index does not answer, or has that file with another hash.
     """
     project = canonicalize_name(name)
-    found = _page(session, project, filename, extra) if extra else ()
-    listed = {file.name: file for file in found if sha256 in (file.sha256, "")}
-    if filename not in listed:
-        listed = {file.name: file for file in _page(session, project, filename, index_address())}
-    if filename not in listed:
+    found = _named(filename, _page(session, project, filename, extra)) if extra else []
+    if not any(file.sha256 == sha256 for file in found):
+        found += _named(filename, _page(session, project, filename, index_address()))
+    if not found:
         raise CannotResolveError(
             Fault(
                 place=filename,
@@ -208,8 +210,13 @@ def find(  # noqa: PLR0913, PLR0917 - a file, and where it is looked for
                 fix="Use an index that mirrors all of PyPI (UV_DEFAULT_INDEX), or lock the row again",
             )
         )
-    _same(filename, "sha256", sha256, listed[filename].sha256 or sha256)
-    return listed[filename].url
+    chosen = min(found, key=lambda file: (file.sha256 != sha256, file.sha256))  # its own hash, none, another
+    _same(filename, "sha256", sha256, chosen.sha256 or sha256)
+    return chosen.url
+
+
+def _named(filename: str, files: Iterable[_IndexFile]) -> list[_IndexFile]:
+    return [file for file in files if file.name == filename]
 
 
 def file_names(session: requests.Session, name: str) -> tuple[str, ...]:
@@ -253,7 +260,7 @@ def _page(session: requests.Session, project: str, filename: str, address: str) 
     url = f"{address.rstrip('/')}/{project}/"
     with reported(filename):
         response = session.get(url, headers={"Accept": PAGE_TYPES})
-        if response.status_code == HTTPStatus.NOT_FOUND and address != index_address():
+        if response.status_code in _ABSENT and address != index_address():
             return ()  # an extra index has few projects
         response.raise_for_status()
     listed = _from_json if "json" in response.headers.get("Content-Type", "") else _from_html

@@ -20,6 +20,7 @@ from builder.matrix import Row
 from builder.plan import Plan, plan
 from builder.project import Project
 from builder.render.dockerfile import TEMPLATES, dockerfile
+from builder.render.launcher import FOLDER
 from builder.render.requirements import requirements
 
 GOLDEN = Project(Path(__file__).parent)
@@ -33,12 +34,12 @@ def planned(row: Row) -> Plan:
 
 
 def rendered(row: Row) -> dict[str, bytes]:
-    """All files of a row, by the code of today, from the lock that lies there."""
+    """All files of a row, by the code of today, from the lock that lies there; the launcher's own aside."""
     lock = record.read(GOLDEN.image(row.id) / record.FILE)
     lock = dataclasses.replace(lock, fingerprint=row.fingerprint())
     intended = plan(row, lock)
     texts = {record.FILE: lock.text(), **requirements(lock, intended), **dockerfile(intended)}
-    return {name: text.encode() for name, text in texts.items()}
+    return {name: text.encode() for name, text in texts.items() if not name.startswith(f"{FOLDER}/")}
 
 
 def dockerfile_of(row: Row) -> str:
@@ -64,11 +65,12 @@ def test_a_row_renders_to_exactly_these_files(row: Row) -> None:
 
 
 def test_the_rows_between_them_have_all_that_is_rendered_differently() -> None:
-    blend, small = (planned(row) for row in ROWS)
+    blend, small, split = (planned(row) for row in ROWS)
     kinds = [[(layer.kind, layer.is_overlay) for layer in row.layers] for row in (blend, small)]
     chained, beside, overlaid = ("chain", False), ("beside", False), ("beside", True)
     assert {chained, beside, overlaid} == {*kinds[0]}
     assert {chained, beside} == {*kinds[1]}
+    assert [len(one.environments) for one in (blend, small, split)] == [1, 1, 2]
     assert (bool(blend.links), bool(blend.ffmpeg_packages)) == (True, False)
     assert (bool(small.links), bool(small.ffmpeg_packages)) == (False, True)
 
@@ -132,6 +134,17 @@ def test_an_image_keeps_no_setting_of_its_build(row: Row) -> None:
     assert text.index("\nENV ") > text.rindex("\nFROM ")
     names = re.findall(r"(\w+)=\"", environment)
     assert names == ["PATH", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_REQUIRE_CUDA"]
+
+
+def test_packages_of_a_further_suite_come_from_where_the_image_gets_its_own() -> None:
+    plain, further = (
+        dockerfile(dataclasses.replace(planned(ROWS[0]), suite="new", suites=suites))["Dockerfile"]
+        for suites in ((), ("old",))
+    )
+    [line] = set(further.splitlines()) - set(plain.splitlines())
+    sources = "/etc/apt/sources.list.d"
+    assert line.strip() == f"sed 's/new/old/g' {sources}/debian.sources >{sources}/old.sources && \\"
+    assert further.index(line) < further.index("apt-get update")
 
 
 def test_a_text_of_the_matrix_is_a_label_and_no_instruction_whatever_it_holds() -> None:

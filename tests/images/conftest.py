@@ -10,7 +10,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from testinfra.backend.base import BaseBackend, CommandResult
 from testinfra.host import Host
 
 from builder import matrix
+from builder.engines import installed
 from builder.engines.container import Container
 from builder.engines.direct import sandbox, unpacked
 from builder.engines.docker import DockerContainer, connect
@@ -31,18 +32,19 @@ from builder.pipeline import project_library
 from builder.plan import HOME, image_tag, overlay_folder
 from builder.project import Project, find
 from builder.shell import SYSTEM
-from builder.verdict.setting import Setting, of_row
+from builder.verdict.setting import Setting, settings_of_row
 from builder.verify.samples import Samples, samples
 
 PROBE = Path(__file__).parents[2] / "builder" / "probe"
 NOBODY = "65534:65534"
-ENGINES = ("docker", "direct")
+ENGINES = ("docker", "direct", "environment")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--row", required=True, help="the row whose image is checked")
     parser.addoption("--engine", choices=ENGINES, default="docker", help="what has the image")
     parser.addoption("--image", type=Path, help="with --engine=direct: the file that tells of the image")
+    parser.addoption("--python", type=Path, help="with --engine=environment: the interpreter of it")
     parser.addoption("--gpus", action="store_true", help="run the GPU checks; without a GPU they fail")
     parser.addoption("--report", type=Path, help="where to write the outcomes, as JSON")
 
@@ -77,8 +79,10 @@ def _reason(report: pytest.TestReport) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "known_bad: what must hold of rows that are known to fail")
     config.addinivalue_line("markers", "any_row: what must hold of good and known-bad rows alike")
-    if (config.getoption("--engine") == "direct") != bool(config.getoption("--image")):
-        raise pytest.UsageError("--engine=direct and --image=FILE go together")
+    config.addinivalue_line("markers", "anywhere: what must hold of an installed environment too")
+    for engine, option in (("direct", "--image"), ("environment", "--python")):
+        if (config.getoption("--engine") == engine) != bool(config.getoption(option)):
+            raise pytest.UsageError(f"--engine={engine} and {option} go together")
     config.pluginmanager.register(Report(config.getoption("--report")), "cuvee-report")
 
 
@@ -91,12 +95,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Hold a known-bad row to its own claims; the others are not its claims, so they are not even skipped."""
+    """Hold a known-bad row to its own claims; the others are not its claims, so they are not even skipped.
+
+    So it is with an installed environment, which has no labels, no loader's cache and no base of its own.
+    """
     bad = _row(config).status == "known-bad"
+    anywhere = config.getoption("--engine") == "environment"
     chosen = [
         item
         for item in items
-        if item.get_closest_marker("any_row") or bool(item.get_closest_marker("known_bad")) == bad
+        if (item.get_closest_marker("any_row") or bool(item.get_closest_marker("known_bad")) == bad)
+        and (item.get_closest_marker("anywhere") or not anywhere)
     ]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
@@ -117,7 +126,7 @@ class Probe:
     @property
     def prefix(self) -> str:
         """Where the environment lies."""
-        return f"{HOME}/{self.environment}"
+        return here(self.host, f"{HOME}/{self.environment}")
 
     @property
     def site(self) -> str:
@@ -145,12 +154,31 @@ class Probe:
 
     def _json(self, *arguments: str, **variables: str) -> dict[str, Any]:
         path = f"{self.prefix}/bin:/usr/bin:/bin"
-        given = [f"{name}={value}" for name, value in {"PATH": path, **variables}.items()]
+        told = {"PATH": path, **needed(self.host), **variables}
+        given = [f"{name}={value}" for name, value in told.items()]
         words = shlex.join(["env", "-i", *given, f"{self.prefix}/bin/python", "-I", "/tmp/probe", *arguments])
         done = self.host.run(words)
         assert done.stdout, f"the probe said nothing: {done.stderr}"
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
+
+
+def container_of(host: Any) -> Container | None:
+    """The container behind a testinfra host, where it is one of ours and not testinfra's own."""
+    found: Container | None = getattr(host.backend, "container", None)
+    return found
+
+
+def here(host: Any, path: str) -> str:
+    """Where a path of the image is: elsewhere in an installed environment."""
+    found = container_of(host)
+    return found.here(path) if isinstance(found, installed.InstalledContainer) else path
+
+
+def needed(host: Any) -> dict[str, str]:
+    """The variables that an installed environment needs; an image needs none."""
+    found = container_of(host)
+    return found.variables if isinstance(found, installed.InstalledContainer) else {}
 
 
 @pytest.fixture(scope="session")
@@ -169,9 +197,10 @@ def lock(project: Project, row: Row) -> Lock:
 
 
 @pytest.fixture(scope="session")
-def setting(project: Project, row: Row, lock: Lock) -> Setting:
+def setting(project: Project, row: Row, lock: Lock, environment: str) -> Setting:
     """What the proof looks at, before anything is built."""
-    return of_row(row, lock, project_library(project))
+    settings = settings_of_row(row, lock, project_library(project))
+    return dict(zip((name for name, _ in row.stacks()), settings, strict=True))[environment]
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +242,13 @@ def in_a_sandbox(project: Project, image: Path, *, gpus: bool) -> Iterator[Conta
 @pytest.fixture(scope="session")
 def container(request: pytest.FixtureRequest, project: Project, row: Row, gpus: bool) -> Iterator[Container]:
     image: Path | None = request.config.getoption("--image")
-    made = in_a_sandbox(project, image, gpus=gpus) if image else in_docker(project, row, gpus=gpus)
+    python: Path | None = request.config.getoption("--python")
+    made: AbstractContextManager[Container]
+    if python:
+        names = [name for name, _ in row.stacks()]
+        made = installed.container(python, names, name=image_tag(row.id))
+    else:
+        made = in_a_sandbox(project, image, gpus=gpus) if image else in_docker(project, row, gpus=gpus)
     with made as running:
         running.copy_in(PROBE, "/tmp")
         yield running
@@ -296,11 +331,14 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 
 @pytest.fixture(scope="session")
-def expectation(lock: Lock) -> dict[str, Any]:
+def expectation(lock: Lock, host: Any) -> dict[str, Any]:
     """What the lock says is installed, as the probe reads it."""
 
     def part(environment: record.Environment, prefix: str) -> dict[str, Any]:
-        return {"prefix": prefix, "packages": {found.name: found.version for found in environment.packages}}
+        return {
+            "prefix": here(host, prefix),
+            "packages": {found.name: found.version for found in environment.packages},
+        }
 
     return {
         "environments": {found.name: part(found, f"{HOME}/{found.name}") for found in lock.environments},

@@ -33,6 +33,7 @@ def expect(container: Container, folder: Path, expectation: dict[str, Any]) -> s
     return EXPECTED
 
 
+@pytest.mark.anywhere
 @pytest.mark.any_row
 def test_the_versions_inside_are_the_locks(
     probe: Any, container: Container, expectation: dict[str, Any], tmp_path: Path
@@ -41,6 +42,7 @@ def test_the_versions_inside_are_the_locks(
     assert found["outcome"] == "passed", found["reason"]
 
 
+@pytest.mark.anywhere
 @pytest.mark.any_row
 def test_another_version_and_a_missing_package_are_reported(
     probe: Any, container: Container, expectation: dict[str, Any], tmp_path: Path, environment: str
@@ -63,6 +65,8 @@ def test_the_base_is_what_the_row_says(probe: Any, row: Row) -> None:
 @pytest.mark.any_row
 def test_the_labels_tell_what_is_inside(container: Container, row: Row, lock: Lock) -> None:
     labels = container.labels
+    if not labels:  # an image of ours without labels is refused before the checks begin
+        pytest.skip("a root file system alone has no labels")
     assert labels["cuvee.row"] == row.id
     assert labels["cuvee.lock"] == lock.digest
     assert labels["cuvee.cuda"] == (row.cuda or "none")

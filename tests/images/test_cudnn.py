@@ -12,6 +12,7 @@ from builder.matrix import Row
 from tests.images.conftest import Probe, that_has
 
 
+@pytest.mark.anywhere
 def test_ctranslate2_can_use_its_cudnn(hearing: Any, report: Any) -> None:
     found = hearing.check("cudnn")
     if found["outcome"] == "skipped":
@@ -30,6 +31,7 @@ def test_it_aborts_with_the_message_that_users_know_when_cudnn_is_hidden(hearing
     assert re.search(r"libcudnn_\S+: cannot open shared object file|Unable to load any of \{libcudnn_", said)
 
 
+@pytest.mark.anywhere
 def test_every_import_order_works_and_each_cudnn_comes_from_one_folder(probe: Any, report: Any) -> None:
     found = probe.check("orders")
     assert found["outcome"] == "passed", found["reason"]
@@ -37,6 +39,7 @@ def test_every_import_order_works_and_each_cudnn_comes_from_one_folder(probe: An
     report.measured["orders_seconds"] = found["seconds"]
 
 
+@pytest.mark.anywhere
 def test_a_module_that_cannot_be_imported_is_reported(probe: Any) -> None:
     found = probe.check("orders", "--modules", "numpy,no_such_module")
     assert found["outcome"] == "failed"
@@ -52,7 +55,11 @@ def test_two_cudnns_of_one_major_are_reported(host: Any, row: Row, lock: Lock) -
     version = dict(row.stacks())[probe.environment].cudnn
     part = "libcudnn_graph.so.9" if version and version.startswith("9.") else "libcudnn_ops_infer.so.8"
     host.check_output(f"mkdir -p {OTHER} && cp {probe.site}/nvidia/cudnn/lib/{part} {OTHER}/")
-    found = probe.check("orders", "--modules", "torch,ctranslate2", LD_LIBRARY_PATH=OTHER)
+    here = next(one for one in lock.environments if one.name == probe.environment)
+    modules = ",".join(name for name in ("torch", "ctranslate2") if here.package(name))
+    found = probe.check("orders", "--modules", modules, LD_LIBRARY_PATH=OTHER)
     host.check_output(f"rm -r {OTHER}")
+    if found["outcome"] == "passed" and "without a driver" in found["reason"]:
+        pytest.skip("this cuDNN is not even loaded without the host's driver")
     assert found["outcome"] == "failed"
     assert OTHER in found["reason"]

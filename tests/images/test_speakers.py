@@ -60,6 +60,7 @@ def diarize(python: str, people: SpeakerSamples, container: Container, host: Any
     return run
 
 
+@pytest.mark.anywhere
 def test_it_says_who_speaks_when(
     diarize: Callable[[str], Answer], people: SpeakerSamples, report: Any
 ) -> None:
@@ -74,6 +75,7 @@ def test_it_says_who_speaks_when(
     assert len({turn.speaker for turn in answer.turns}) == 2
 
 
+@pytest.mark.anywhere
 def test_it_listens_to_voices_and_not_to_pauses(
     diarize: Callable[[str], Answer], people: SpeakerSamples
 ) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,11 @@ PLAN = Plan(
     base_image="",
     base_packages=(),
     ffmpeg_packages=(),
+    suite="bookworm",
+    suites=(),
     index=None,
     python="3.11",
-    prefix=PurePosixPath("/"),
+    environments=(),
     layers=(),
     tools=(),
     loader=(),

@@ -73,6 +73,7 @@ ELSEWHERE = (
     "builder.engines.direct.inside",
     "builder.launcher",
     "builder.verify.inside",
+    "builder.wheels.inside.join",
 )
 """These run in images, in a base's Python and on other people's machines, as programs of their own."""
 
@@ -134,6 +135,7 @@ def test_only_wheels_engines_and_publish_use_the_network() -> None:
 PURE = (
     "builder.errors",
     "builder.ci",
+    "builder.layering",
     "builder.matrix",
     "builder.plan",
     "builder.render",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.engines.base import BaseImage, provide, root_filesystem
+from builder.engines.base import BaseImage, provide
 from builder.engines.direct import base as layers
 from builder.engines.direct.base import LAYOUT
 from builder.engines.direct.debian import SNAPSHOT
@@ -224,15 +224,6 @@ def test_other_versions_than_the_locks_are_not_imported(base: Base, folder: Path
     with pytest.raises(CannotResolveError, match=r"python3\.11 3\.11\.2-6 -> 3\.11\.2-7"):
         provided(base, fake)
     assert made not in fake.on_disk
-
-
-def test_a_root_file_system_comes_as_debian_has_it_today(base: Base, folder: Path) -> None:
-    fake: Any = FakeEngine(folder)
-    with root_filesystem(base, ("ffmpeg",), fake) as archive, tarfile.open(archive) as tar:
-        assert tar.getnames() == ["./usr/bin/python3.11", "./cuvee-packages"]
-    assert not archive.parent.exists()
-    [argv] = fake.started
-    assert "--include=ca-certificates,ffmpeg,python3,python3-venv" in argv
 
 
 def refusal(base: Base, fake: FakeEngine) -> Fault:

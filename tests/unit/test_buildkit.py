@@ -16,8 +16,9 @@ from builder.engines.base import BaseImage
 from builder.engines.buildkit import Progress, arguments, build, index_exports, require_room, secrets
 from builder.engines.docker import DockerEngine
 from builder.errors import BadInputError, EngineOrNetworkError, Fault
+from builder.layering import Layer
 from builder.lock.record import Package
-from builder.plan import Layer, Plan
+from builder.plan import Plan
 from builder.shell import Finished
 
 SAYINGS = Path(__file__).with_name("buildkit_says")
@@ -61,9 +62,11 @@ def plan(*layers: Layer, index: str | None = None, row: str = "cu121") -> Plan:
         base_image="debian:bookworm-slim",
         base_packages=(),
         ffmpeg_packages=(),
+        suite="bookworm",
+        suites=(),
         index=index,
         python="3.11",
-        prefix=MAIN,
+        environments=(),
         layers=layers,
         tools=(),
         loader=(),
@@ -598,10 +601,16 @@ class TestIndexExports:
             "PIP_INDEX_URL": "https://index.test/simple?a=b",
         }
 
-    def test_an_extra_index_is_added_by_its_name_in_the_matrix(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_rows_index_is_added_behind_the_hosts_and_kept_from_pip_which_installs_only_tools(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("CUVEE_INDEX_EXTRA", "https://extra.test/simple")
+        monkeypatch.setenv("PIP_INDEX_URL", "https://index.test/simple")
         assert exported(index_exports(plan(index="extra"))) == {
-            "UV_EXTRA_INDEX_URL": "https://extra.test/simple"
+            "UV_EXTRA_INDEX_URL": "https://index.test/simple",
+            "UV_DEFAULT_INDEX": "https://extra.test/simple",  # to uv the default index is the last
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+            "PIP_INDEX_URL": "https://index.test/simple",
         }
 
     def test_an_extra_index_whose_address_is_not_set_is_told(self) -> None:

@@ -236,9 +236,10 @@ def test_each_base_has_its_job_and_one_with_debians_ffmpeg_is_asked_for_with_it(
     other = layer("new base")
     layers = {"one": [BASE], "two": [BASE], "three": [other], "four": [other]}
     first, second, *_ = planned(chosen, layers).values()
-    assert (first.name, second.name) == ("base old with ffmpeg", "base new")
+    assert (first.name, second.name) == ("base old with ffmpeg with libpython3.11", "base new")
     to = '"$CUVEE_REGISTRY"'
-    assert first.commands[0] == f"cuvee base old --with ffmpeg --from {to} || cuvee base old --with ffmpeg"
+    base = "cuvee base old --with ffmpeg --with libpython3.11"
+    assert first.commands[0] == f"{base} --from {to} || {base}"
     assert first.commands[1] == f"cuvee push one {to} --layer {BASE.digest}"
 
 

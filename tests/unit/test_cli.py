@@ -18,7 +18,7 @@ from builder import pipeline
 from builder.cli import INTERRUPTED, cli, main
 from builder.cli.common import Context
 from builder.errors import CannotResolveError, CuveeError, Fault
-from builder.lock.record import Environment, Lock, Package
+from builder.lock.record import FILE, Environment, Lock, Package, read
 from builder.matrix import Row, parse
 from builder.plan import plan
 from builder.project import Project
@@ -327,12 +327,16 @@ class TestStreams:
             "id": "red",
             "status": "good",
             "summary": "A red blend",
+            "aliases": [],
             "cuda": "12.1",
             "cudnn": "9.1",
             "torch": "2.4.1",
             "ctranslate2": "4.4.0",
             "lock": lock_of(parse(MATRIX).rows[0]).digest,
+            "image": None,
+            "level": None,
             "proven": None,
+            "evidence": "none",
         }
         edit(project.matrix, "torch: 2.4.1", "torch: 2.4.0")
         [red] = json.loads(cuvee("list", "--json", "red").out)
@@ -699,7 +703,9 @@ class TestCheck:
         for name in ("images", "facts"):
             shutil.copytree(ROOT / name, copy / name)
         shutil.copy(ROOT / "matrix.yaml", copy)
-        next((copy / "facts").glob("torch-*.json")).unlink()
+        torch = read(copy / "images" / "cu121" / FILE).main.package("torch")
+        assert torch
+        (copy / "facts" / f"{torch.file}.json").unlink()
         ended = cuvee("-C", str(copy), "check", "asr-cu12", "cu121", "cu121-cudnn8")
         assert ended.code == 2
         assert "asr-cu12" in ended.out

@@ -140,7 +140,7 @@ def test_another_manifest_of_the_same_layers_is_an_edited_record(small: World) -
         assert "delete `image` from the lock" in told.fix
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
 def test_a_record_with_fewer_layers_is_an_edited_record(count: int, small: World) -> None:
     with small.rows.assembly(small.row) as assembly:
         _, made = assembly.assemble()
@@ -148,9 +148,9 @@ def test_a_record_with_fewer_layers_is_an_edited_record(count: int, small: World
         told = fault(assembly, fewer, made)
         assert (told.place, told.cause) == (
             f"{PLACE} image.layers",
-            f"the record has {count} layers, and this build gave 4",
+            f"the record has {count} layers, and this build gave 5",
         )
-        with pytest.raises(CheckFailedError, match=f"the record has {count} layers, and the row has 4"):
+        with pytest.raises(CheckFailedError, match=f"the record has {count} layers, and the row has 5"):
             recorded_image(PLACE, assembly, fewer)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from builder import pipeline
 from builder.engines.direct import baselock, trace
-from builder.engines.direct.base import LAYOUT, BaseLayer, provide, unpack, update
+from builder.engines.direct.base import LAYOUT, BaseLayer, provide, reading, unpack, update
 from builder.engines.direct.baselock import BaseLock, Package
 from builder.engines.direct.debian import SNAPSHOT, packages_of
 from builder.engines.direct.gz import COMPRESSOR, HEAD
@@ -28,6 +29,7 @@ from builder.errors import (
     EngineOrNetworkError,
 )
 from builder.matrix import Base, parse
+from builder.project import Project
 from builder.shell import Finished
 
 MATRIX = """\
@@ -221,6 +223,24 @@ class TestNormal:
         found = {path: content for path, content in contents(members).items() if "sources" in path}
         assert found == {name: text}
 
+    @pytest.mark.parametrize(
+        ("example", "text", "name"),
+        [
+            ("sources.list", "deb http://debian.test/debian new main\n", "old.list"),
+            ("debian.sources", "URIs: http://debian.test/debian\nSuites: new new-updates\n", "old.sources"),
+        ],
+    )
+    def test_apt_has_further_suites_from_the_same_archive(self, example: str, text: str, name: str) -> None:
+        members = {
+            "./etc/apt/sources.list": Raw(content=b"deb http://mirror.test/debian new main\n"),
+            "./etc/apt/sources.list.d/old.list": Raw(content=b"deb http://mirror.test/debian old main\n"),
+            f"./usr/share/doc/apt/examples/{example}": Raw(content=text.encode()),
+        }
+        with tarfile.open(fileobj=io.BytesIO(archive(members))) as tar:
+            found = {node.path: content.decode() for node, content in normal(tar, "new", ("old",))}
+        assert found[f"etc/apt/sources.list.d/{name}"] == text.replace("new", "old")
+        assert not any("mirror.test" in content for path, content in found.items() if "sources" in path)
+
     def test_a_path_that_leads_out_is_refused(self) -> None:
         with pytest.raises(CheckFailedError, match="leads out of the base"):
             normalised({"./../x": Raw()})
@@ -413,6 +433,22 @@ class TestMaking:
         [line] = [part for part in argv if part.startswith("deb ")]
         assert line.endswith(" http://mirror.test/frozen bookworm main")
 
+    def test_a_further_suite_is_added_to_wherever_the_main_one_comes_from(self, bench: Bench) -> None:
+        bench.base = bench.base.model_copy(update={"suites": ("bullseye",)})
+        made = bench.update()
+        assert made.lock.suites == baselock.read(bench.locks, bench.base, ()).suites == ("bullseye",)
+        [argv] = bench.debian.started
+        [hook] = [part for part in argv if "sources.list" in part and part.startswith("--setup-hook=")]
+        assert hook.removeprefix("--setup-hook=") == (
+            r"""sed -n 's/ bookworm\([ -]\)/ bullseye\1/p' "$1"/etc/apt/sources.list"""
+            """ > "$1"/etc/apt/sources.list.d/bullseye.list"""
+        )
+        with pytest.raises(BadInputError, match="of another base than the matrix asks for"):
+            baselock.read(bench.locks, BASE, ())
+
+    def test_the_lock_of_a_base_of_one_suite_says_nothing_of_others(self, bench: Bench) -> None:
+        assert '"suites"' not in bench.update().lock.text()
+
     def test_mmdebstrap_is_unpacked_where_it_is_not_installed(self, bench: Bench) -> None:
         (bench.programs / "mmdebstrap").unlink()
         for name in ("apt-get", "dpkg-deb", "perl"):
@@ -604,6 +640,37 @@ class TestUnpacking:
         made.path.write_bytes(damage(made.path.read_bytes()))
         with pytest.raises(CheckFailedError):
             unpack(made, tmp_path / "out")
+        with pytest.raises(CheckFailedError), reading(made) as stream:
+            stream.read(1)
+
+
+class TestFacts:
+    """What a base has is read from the layer that its lock names: no engine, and no other bytes."""
+
+    @pytest.fixture(autouse=True)
+    def _at_home(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CUVEE_CACHE", str(bench.store))
+
+    def recorded(self, bench: Bench) -> list[str]:
+        project = Project(bench.locks.parent)
+        pipeline.base_facts(project, bench.base, bench.said.append)
+        return sorted(path.name for path in project.facts.iterdir())
+
+    def test_they_are_of_the_base_and_of_it_with_debians_ffmpeg(self, bench: Bench) -> None:
+        bench.update()
+        bench.update("ffmpeg", "libpython3.11")
+        bench.debian.started.clear()
+        assert self.recorded(bench) == ["base-bookworm+ffmpeg.json", "base-bookworm.json"]
+        assert bench.debian.started == []
+
+    def test_a_base_that_nobody_wants_ffmpeg_on_needs_no_lock_with_it(self, bench: Bench) -> None:
+        bench.update()
+        assert self.recorded(bench) == ["base-bookworm.json"]
+        assert bench.said[-1] == "base bookworm+ffmpeg: it has no lock, so nothing is recorded"
+
+    def test_without_a_lock_it_is_told_how_to_get_one(self, bench: Bench) -> None:
+        with pytest.raises(BadInputError, match="cuvee base --update bookworm"):
+            self.recorded(bench)
 
 
 class TestLock:

@@ -104,12 +104,12 @@ EDITS: dict[str, tuple[Edit, str, str]] = {
     "one too few": (
         lambda image: image["layers"].pop(),
         "image.layers",
-        "the record has 3 layers, and ",
+        "the record has 4 layers, and ",
     ),
     "one too many": (
         lambda image: image["layers"].append(image["layers"][1]),
         "image.layers",
-        "the record has 5 layers, and ",
+        "the record has 6 layers, and ",
     ),
     "none": (
         lambda image: image["layers"].clear(),

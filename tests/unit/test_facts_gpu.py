@@ -28,7 +28,7 @@ def entry(
     ptx: tuple[int, int] = (8, 4),
     plain_size: int = 4096,
 ) -> bytes:
-    code = code or bytes(2000)
+    code = code or bytes(3000)
     major, minor = ptx
     head = struct.pack("<HHIQII", kind, 0x101, 64, len(code), 0, 0)
     return head + struct.pack("<HHIQQQQ", minor, major, architecture, 0, flags, 0, plain_size) + code
@@ -43,7 +43,7 @@ def container(*entries: bytes) -> bytes:
 def cubin(release: int) -> bytes:
     """The beginning of machine code, with more behind it."""
     head = b"\x7fELF\x02\x01\x01\x33\x07" + bytes(7) + struct.pack("<HHI", 2, 190, release)
-    return head + bytes(2000)
+    return head + bytes(3000)
 
 
 def code_in(section: bytes) -> GpuCode:
@@ -81,6 +81,16 @@ def test_an_architecture_with_nothing_but_a_stub_is_not_supported() -> None:
 
     assert code_in(section).architectures == ("sm_80", "compute_80")
     assert code_in(section + container(entry(PTX, 52))).architectures == ("sm_80", "compute_52", "compute_80")
+
+
+@pytest.mark.parametrize("size", [760, 1072, 1904])
+def test_the_empty_machine_code_that_stands_for_code_elsewhere_tells_nothing(size: int) -> None:
+    """cuFFT 12 has this alone for sm_75, and its kernels, for all GPUs from there on, in its data."""
+    assert code_in(container(entry(SASS, 75, bytes(size)))) == GpuCode()
+    packed = entry(SASS, 75, bytes(592), flags=ZSTANDARD, plain_size=size)
+    assert code_in(container(packed)) == GpuCode()
+    real = entry(SASS, 75, bytes(592), flags=ZSTANDARD, plain_size=5272)
+    assert code_in(container(real)).architectures == ("sm_75",)
 
 
 def test_kinds_that_are_neither_machine_code_nor_ptx_are_left_out() -> None:

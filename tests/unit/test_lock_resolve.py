@@ -71,12 +71,14 @@ class Uv:
     Attributes:
         asked: The command lines and requirements of all questions.
         hashes: Of files whose hash is not that of their name.
+        without_size: Files whose size the index does not give.
     """
 
     def __init__(self, **refusals: str) -> None:
         self.refusals = {name.replace("_", "-"): words for name, words in refusals.items()}
         self.asked: list[tuple[list[str], list[str]]] = []
         self.hashes: dict[str, str] = {}
+        self.without_size: set[str] = set()
         self.warning = ""
 
     def run(
@@ -124,7 +126,8 @@ class Uv:
 
     def _file(self, name: str) -> str:
         sha256 = self.hashes.get(name, sha256_of(name))
-        return f'{{url = "https://files.test/{name}", size = {len(name)}, hashes = {{sha256 = "{sha256}"}}}}'
+        size = "" if name in self.without_size else f"size = {len(name)}, "
+        return f'{{url = "https://files.test/{name}", {size}hashes = {{sha256 = "{sha256}"}}}}'
 
 
 class ClashingUv(Uv):
@@ -431,11 +434,31 @@ def test_a_further_index_is_asked_for_the_environment_but_not_for_tools(
     monkeypatch.setenv("CUVEE_INDEX_PYTORCH_CU121", "https://index.test/cu121")
     uv = Uv()
     lock = resolve(row(index="pytorch-cu121"), shell=uv)
-    assert [argv[argv.index("--extra-index-url") + 1] for argv, _ in uv.asked[:1]] == [
+    assert [argv[argv.index("--default-index") + 1] for argv, _ in uv.asked[:1]] == [
         "https://index.test/cu121"
     ]
-    assert "--extra-index-url" not in uv.asked[-1][0], "it builds with tools of another index"
+    assert "--default-index" not in uv.asked[-1][0], "it builds with tools of another index"
     assert "index.test" not in lock.text()
+
+
+def test_a_size_that_the_index_does_not_give_is_asked_of_the_server_for_the_chosen_file_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def size_of(session: object, name: str, url: str) -> int:
+        assert session
+        assert url == f"https://files.test/{name}"
+        asked.append(name)
+        return 1234
+
+    monkeypatch.setattr("builder.lock.resolve.size_of", size_of)
+    uv = Uv()
+    uv.without_size.add("torch-2.4.1-cp310-cp310-manylinux1_x86_64.whl")
+    uv.without_size.add("torch-2.4.1-cp311-cp311-manylinux1_x86_64.whl")
+    torch = resolve(row(), shell=uv).main.package("torch")
+    assert torch
+    assert (torch.size, asked) == (1234, [torch.file])
 
 
 def test_a_further_index_without_an_address_is_told_before_anything_is_asked(

@@ -97,7 +97,8 @@ def test_the_requirements_are_asked_on_standard_input() -> None:
 def test_the_question_is_for_the_rows_python_and_glibc_and_not_for_ours() -> None:
     shell = asked(python="3.13", glibc="2.41")
     assert shell.option("--python-version") == "3.13"
-    assert shell.option("--python-platform") == "x86_64-manylinux_2_41"
+    assert shell.option("--python-platform") == "x86_64-manylinux_2_40"  # the newest that uv names
+    assert asked(glibc="2.36").option("--python-platform") == "x86_64-manylinux_2_36"
     assert shell.env["UV_PYTHON_DOWNLOADS"] == "never"
 
 
@@ -116,10 +117,31 @@ def test_packages_are_taken_without_what_they_require_only_when_asked_so() -> No
     assert "--no-deps" not in asked().argv
 
 
-def test_an_extra_index_is_asked_beside_the_first_and_the_best_version_wins() -> None:
+def test_an_extra_index_is_asked_after_the_hosts_and_the_best_version_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://index.test/simple")
     shell = asked(index="https://index.test/cu121")
-    assert shell.option("--extra-index-url") == "https://index.test/cu121"
+    assert shell.option("--default-index") == "https://index.test/cu121"  # to uv the default is the last
+    assert shell.option("--extra-index-url") == "https://index.test/simple"
     assert shell.option("--index-strategy") == "unsafe-best-match"
+
+
+def freed(*requirements: str, index: str | None = "https://index.test/cu121", **more: object) -> list[str]:
+    """The packages that the day does not hold for."""
+    option = "--exclude-newer-package="
+    argv = asked(requirements=requirements, index=index, **more).argv
+    return [word.removeprefix(option) for word in argv if word.startswith(option)]
+
+
+def test_the_day_holds_for_all_but_what_is_pinned_to_a_local_version_of_an_extra_index() -> None:
+    assert freed("torch==2.5.1+cu121", "whisperx==3.3.1", "Torch.Audio==2.5.1+cu121", "numpy") == [
+        "torch=false",
+        "torch-audio=false",
+    ]
+    assert freed("whisperx", overrides=("torch===2.5.1+cu121",)) == ["torch=false"]
+    assert freed("torch>=2.5.1", "numpy==2.*", "whisperx!=3.3.1+cu121") == []
+    assert freed("torch==2.5.1+cu121", index=None) == []
 
 
 def test_uv_trusts_the_certificates_that_the_host_trusts(
@@ -262,16 +284,22 @@ def test_a_uv_that_dies_in_silence_is_told_too() -> None:
     assert fault.cause == "uv failed: it said nothing"
 
 
-@pytest.mark.parametrize(("missing", "key"), [(", size = 25901", "size"), ("sha256", "sha256")])
-def test_an_index_that_does_not_give_what_a_lock_needs_is_told(missing: str, key: str) -> None:
-    other = "md5" if missing == "sha256" else ""
+def test_a_size_that_the_index_does_not_give_is_left_open() -> None:
+    pylock = said("pylock.toml").replace(", size = 25901", "")
+    answer = ask(question(), "row x", RecordingShell(RESOLVED, pylock=pylock))
+    assert not isinstance(answer, Refusal)
+    assert answer[1].source
+    assert answer[1].source.size is None
+
+
+def test_a_file_without_a_hash_that_a_lock_could_name_is_told() -> None:
     head, docopt, rest = said("pylock.toml").partition('name = "docopt"')
-    error = told(RESOLVED, 0, head + docopt + rest.replace(missing, other, 1))
+    error = told(RESOLVED, 0, head + docopt + rest.replace("sha256", "md5", 1))
     [fault] = error.faults
     assert error.exit_code == 4
     assert fault.place == "docopt-0.6.2.tar.gz"
-    assert fault.cause == f"the index does not give its {key}"
-    assert fault.fix == "Use an index that has the JSON API with sizes (PEP 700)"
+    assert fault.cause == "the index does not give its sha256, and a lock names each file by it"
+    assert fault.fix == "Use an index that gives one: as #sha256=… in its links, or by the JSON API (PEP 691)"
 
 
 @pytest.mark.parametrize(

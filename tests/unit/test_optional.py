@@ -28,10 +28,14 @@ COMPUTES = re.compile(r"lib(cublas(Lt)?|cudnn(_\w+)?|cudart|nvJitLink|cusparse(L
 
 EXCEPTIONS = {
     ("ctranslate2.libs/libctranslate2*", "libnccl.so.2"),
+    ("nvidia/nvshmem/lib/libnvshmem_host.so*", "libnccl.so.2"),
+    ("nvidia/*/libcufft.so*", "libnvJitLink.so.12"),
+    ("nvidia/*/libcusparse.so*", "libnvJitLink.so"),
     ("nvidia/*/libcupti.so*", "libcudart.so"),
+    ("triton/_C/libtriton.so", "libcublas.so"),
     ("triton/backends/nvidia/lib/cupti*/libcupti.so*", "libcudart.so"),
 }
-"""One model over several GPUs, and the profiler: the only ones that do without such a library."""
+"""For several GPUs, loaded by torch before, or for profiles and benchmarks: no others do without."""
 
 
 @cache

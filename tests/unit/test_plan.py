@@ -87,11 +87,11 @@ def test_what_comes_with_torch_is_in_its_layer(name: str) -> None:
     assert (layer.name, [part.name for part in layer.packages]) == ("torch", [name])
 
 
-@pytest.mark.parametrize("name", ["blend", "small"])
+@pytest.mark.parametrize("name", ["blend", "small", "split"])
 def test_every_package_of_the_lock_is_in_exactly_one_layer(name: str) -> None:
-    locked = lock(name)
-    placed = Counter(part for layer in planned(name).layers for part in layer.packages)
-    assert placed == Counter(locked.packages())
+    layers = planned(name).layers
+    assert Counter(part for layer in layers for part in layer.packages) == Counter(lock(name).packages())
+    placed = Counter((layer.prefix, part) for layer in layers for part in layer.packages)
     assert set(placed.values()) == {1}
 
 
@@ -196,6 +196,100 @@ def test_the_folders_are_those_of_the_rows_python() -> None:
     )
 
 
+# Several environments
+
+
+ASR, DIARIZE = (Posix(f"/opt/cuvee/{name}/lib/python3.11/site-packages") for name in ("asr", "diarize"))
+OPENS_A = package("first", opens=("liba.so",))
+HAS_A = package("has-a", libraries=("a/lib/liba.so",))
+
+
+def lock_of_two(*asr: Package, diarize: tuple[Package, ...] = (), overlay: tuple[Package, ...] = ()) -> Lock:
+    environments = (Environment(name="asr", packages=asr), Environment(name="diarize", packages=diarize))
+    overlays = (Environment(name="beside", packages=overlay),) if overlay else ()
+    return dataclasses.replace(lock("split"), environments=environments, overlays=overlays)
+
+
+def offered(locked: Lock) -> tuple[tuple[Posix, ...], ...]:
+    """What the loader's cache offers, and what the library path of each environment does."""
+    whole = plan(row("split"), locked)
+    return whole.loader, *(one.libraries for one in whole.environments)
+
+
+def test_each_environment_has_layers_of_its_own_in_one_chain() -> None:
+    layers = planned("split").layers
+    assert [(layer.name, layer.kind, layer.prefix.name) for layer in layers] == [
+        ("asr-cuda", "chain", "asr"),
+        ("asr-cudnn", "chain", "asr"),
+        ("diarize-cuda", "chain", "diarize"),
+        ("diarize-cudnn", "chain", "diarize"),
+        ("diarize-torch", "chain", "diarize"),
+        ("asr-libraries", "beside", "asr"),
+        ("asr-speech", "beside", "asr"),
+        ("diarize-libraries", "beside", "diarize"),
+        ("diarize-speech", "beside", "diarize"),
+    ]
+    assert [layer.name for layer in layers if layer.has_many_wheels] == [layer.name for layer in layers[-4:]]
+    assert {part.name for part in layers[-1].packages} == {"pyannote-audio", "pip"}
+
+
+def test_an_environment_knows_its_python_and_what_it_is_for() -> None:
+    asr, diarize = planned("split").environments
+    assert (asr.python, asr.site, asr.does) == (Posix("/opt/cuvee/asr/bin/python"), ASR, ("transcribe",))
+    assert diarize.does == ("speakers",)
+    assert [(one.name, one.does) for one in planned("small").environments] == [("main", ())]
+
+
+def test_what_one_environment_opens_by_name_the_loader_offers_to_all() -> None:
+    assert planned("split").loader == (ASR / "nvidia/cublas/lib", ASR / "nvidia/cudnn/lib")
+    assert planned("blend").environments[0].libraries == planned("blend").loader
+
+
+def test_a_name_that_two_environments_open_is_in_no_cache_and_each_has_its_own() -> None:
+    asr, diarize = planned("split").environments
+    assert ASR / "nvidia/cuda_nvrtc/lib" in asr.libraries
+    assert diarize.libraries == (DIARIZE / "nvidia/cuda_nvrtc/lib",)
+    both = lock_of_two(OPENS_A, HAS_A, diarize=(OPENS_A, HAS_A))
+    assert offered(both) == ((), (ASR / "a/lib",), (DIARIZE / "a/lib",))
+
+
+def test_one_environments_opened_names_are_not_looked_for_in_another() -> None:
+    assert offered(lock_of_two(OPENS_A, diarize=(HAS_A,))) == ((), (), ())
+
+
+def test_a_folder_is_left_out_where_it_would_serve_another_name_that_is_opened_elsewhere() -> None:
+    """A cache offers whole folders: `b` comes with `a`."""
+    asr = (OPENS_A, package("has", libraries=("x/liba.so", "x/libb.so")))
+    diarize = (package("second", opens=("libb.so",)), package("has-b", libraries=("y/libb.so",)))
+    assert offered(lock_of_two(*asr, diarize=diarize)) == ((DIARIZE / "y",), (ASR / "x",), (DIARIZE / "y",))
+
+
+def test_an_overlay_is_offered_once_to_all_that_open_what_it_has() -> None:
+    overlay = Posix("/opt/cuvee/overlays/beside/a/lib")
+    both = lock_of_two(OPENS_A, HAS_A, diarize=(OPENS_A,), overlay=(HAS_A,))
+    assert offered(both) == ((overlay,), (overlay,), (overlay,))
+
+
+@pytest.mark.parametrize("name", ["bin", "lib", "overlays", "tools", "overlay-x", "asr-cuda"])
+def test_an_environment_cannot_be_called_what_something_else_is(name: str) -> None:
+    """`requirements-asr-cuda.txt` is a part of `asr`."""
+    isolated = row("split")
+    renamed = isolated.model_copy(
+        update={"environments": {"asr": isolated.environments["asr"], name: isolated.environments["diarize"]}}
+    )
+    with pytest.raises(BadInputError, match=f"{name!r} stands for something else in images"):
+        plan(renamed, lock("split"))
+
+
+def test_the_labels_tell_whose_gpu_code_it_is() -> None:
+    labels = dict(planned("split").labels)
+    assert labels["cuvee.cudnn"] == "8.9.7 9.1.0"
+    assert {name for name in labels if name.startswith("cuvee.gpu.")} == {
+        "cuvee.gpu.asr.ctranslate2",
+        "cuvee.gpu.diarize.torch",
+    }
+
+
 # FFmpeg, base and environment
 
 
@@ -207,7 +301,7 @@ def test_a_static_ffmpeg_is_linked_from_its_wheel_into_the_path() -> None:
 
 
 def test_a_shared_ffmpeg_is_debians_and_nothing_is_linked() -> None:
-    assert planned("small").ffmpeg_packages == ("ffmpeg",)
+    assert planned("small").ffmpeg_packages == ("ffmpeg", "libpython3.11")
     assert planned("small").links == ()
 
 
@@ -222,10 +316,19 @@ def test_an_image_stands_on_the_rows_base_and_is_called_after_the_row() -> None:
     assert whole.base_packages == ("ca-certificates", "python3", "python3-venv")
 
 
-def test_the_environments_programs_come_first_on_the_path() -> None:
-    environment = dict(planned("small").environment)
-    assert environment["PATH"].split(":")[0] == "/opt/cuvee/main/bin"
-    assert "LD_LIBRARY_PATH" not in environment
+def test_our_own_programs_come_first_on_the_path_and_then_the_first_environments() -> None:
+    for name, first in (("small", "main"), ("split", "asr")):
+        environment = dict(planned(name).environment)
+        assert environment["PATH"].split(":")[:2] == ["/opt/cuvee/bin", f"/opt/cuvee/{first}/bin"]
+        assert "LD_LIBRARY_PATH" not in environment
+
+
+def test_a_row_for_processors_asks_nothing_of_the_nvidia_runtime_and_names_no_driver() -> None:
+    bare = plan(row("small", cuda=None), lock("small"))
+    assert [name for name, _ in bare.environment] == ["PATH"]
+    labels = dict(bare.labels)
+    assert labels["cuvee.cuda"] == "none"
+    assert "cuvee.driver.minimum" not in labels
 
 
 @pytest.mark.parametrize(("cuda", "floor"), [("11.8", "11.0"), ("12.1", "12.0"), ("13.0", "13.0")])

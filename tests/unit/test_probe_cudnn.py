@@ -53,8 +53,9 @@ def test_a_death_for_want_of_the_driver_is_no_fault_of_the_image() -> None:
     assert finding.reason == f"1 calls work; {CONVOLUTION} needs the host's driver"
 
 
-def test_a_missing_driver_does_not_excuse_a_library_that_never_worked() -> None:
-    assert cudnn.judge(Done(134, lines(call(TENSOR)), NO_DRIVER)).outcome == "failed"
+def test_a_library_that_is_not_even_loaded_without_the_driver_has_neither_passed_nor_failed() -> None:
+    """So does cuDNN 8.5, under the front of CTranslate2 3."""
+    assert cudnn.judge(Done(134, lines(call(TENSOR)), NO_DRIVER)).outcome == "skipped"
 
 
 def test_a_missing_cudnn_library_is_not_taken_for_a_missing_driver() -> None:

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-from builder.probe import opened
+from typing import TYPE_CHECKING
+
+from builder.probe import elf, opened, processes
 from builder.probe.elf import Elf
 from builder.probe.opened import Attempt
+from builder.probe.place import Place
+from builder.probe.processes import Done, Manner
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 FRONT_9 = "libcudnn-74a4c495.so.9.1.0"
 
@@ -63,3 +72,44 @@ def test_what_is_optional_is_reported_and_does_not_fail() -> None:
 
 def test_an_optional_library_of_another_version_is_not_excused() -> None:
     assert opened.judge([fails("libnccl.so.3")]).outcome == "failed"
+
+
+def test_what_ctranslate2_itself_dies_of_is_told_before_the_loaders_words() -> None:
+    words = "terminate called …;   what():  Library libcublas.so.12 is not found or cannot be loaded"
+    finding = opened.judge([fails("libcublas.so.12")], words)
+    assert finding.reason.startswith(words)
+    assert "libcublas.so.12: cannot open shared object file" in finding.reason
+
+
+def test_a_ctranslate2_that_dies_fails_though_all_names_open() -> None:
+    assert opened.judge([opens("libcublas.so.12")], "Aborted").outcome == "failed"
+    assert opened.judge([opens("libcublas.so.12")], "").outcome == "passed"
+
+
+def binaries(folder: Path) -> Place:
+    for file in (
+        "ctranslate2/_ext.cpython-311-x86_64-linux-gnu.so",
+        "ctranslate2.libs/libctranslate2-d3.so.4",
+    ):
+        (folder / file).parent.mkdir()
+        (folder / file).touch()
+    return Place(folder, (folder,), ())
+
+
+def test_ctranslate2_is_made_to_open_cublas_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def child(_manner: Manner, *words: str) -> Done:
+        asked.append(words)
+        return Done(134, "", "terminate called\n  what():  Library x is not found\n")
+
+    monkeypatch.setattr(processes, "child", child)
+    monkeypatch.setattr(elf, "names_held", lambda _path: [])
+    finding = opened.check(binaries(tmp_path))
+    [(verb, extension, engine)] = [words for words in asked if words[0] == "cublas"]
+    assert verb == "cublas"
+    assert extension.endswith("_ext.cpython-311-x86_64-linux-gnu.so")
+    assert engine.endswith("libctranslate2-d3.so.4")
+    assert "what():  Library x is not found" in finding.reason

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from builder.probe import orders
+from builder.probe.importing import turns
+from builder.probe.rules import CUDNN_CALLS, WHISPER_CALLS
 
 MODULES = ("torch", "ctranslate2", "onnxruntime")
 NINE = "/env/nvidia/cudnn/lib/libcudnn.so.9"
@@ -81,6 +83,28 @@ def test_two_cudnns_of_one_major_in_one_process_fail(second: str) -> None:
 def test_a_call_that_returns_an_error_fails_the_order() -> None:
     record = run(*alone("torch"), calls=[{"front": NINE, "call": "cudnnX", "status": 1001}])
     assert orders.fault(record) == "cudnnX returned 1001"
+
+
+def test_a_status_is_told_as_cudnn_calls_it_and_once() -> None:
+    call = {
+        "front": NINE,
+        "call": "cudnnX",
+        "status": 1002,
+        "means": "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH",
+    }
+    record = run(*alone("torch"), calls=[call, call])
+    assert orders.fault(record) == "cudnnX returned 1002 (CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH)"
+
+
+def test_a_front_leaves_something_to_the_next_one_and_comes_back() -> None:
+    assert turns(()) == []
+    assert turns(("torch",)) == [("torch", CUDNN_CALLS)]
+    assert turns(("ctranslate2", "torch")) == [
+        ("ctranslate2", WHISPER_CALLS),
+        ("torch", CUDNN_CALLS),
+        ("ctranslate2", CUDNN_CALLS),
+    ]
+    assert set(WHISPER_CALLS) < set(CUDNN_CALLS)
 
 
 def test_the_worst_of_several_runs_of_an_order_counts() -> None:

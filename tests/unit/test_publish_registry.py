@@ -285,16 +285,24 @@ def test_pauses_grow_and_are_as_long_as_the_registry_asks_but_not_longer_than_we
     assert patience.pause(0, 3600) == 30
 
 
+def in_s(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
 @pytest.mark.parametrize(
-    ("text", "least", "most"),
+    ("said", "least", "most"),
     [
-        ("7", 7, 7),
-        (" 7 ", 7, 7),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True), 50, 101),
-        (format_datetime(datetime.now(UTC) - timedelta(seconds=100), usegmt=True), 0, 0),
+        (lambda: "7", 7, 7),
+        (lambda: " 7 ", 7, 7),
+        (lambda: in_s(100), 50, 101),
+        (lambda: in_s(-100), 0, 0),
     ],
+    ids=["seconds", "with spaces", "a date", "a date that is over"],
 )
-def test_when_to_come_again_is_said_in_seconds_or_as_a_date(text: str, least: float, most: float) -> None:
+def test_when_to_come_again_is_said_in_seconds_or_as_a_date(
+    said: Callable[[], str], least: float, most: float
+) -> None:
+    text = said()
     found = Refused(answer(429, headers={"Retry-After": text}), "").retry_after_s
     assert found is not None
     assert least <= found <= most

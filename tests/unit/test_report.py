@@ -3,19 +3,25 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
 from builder.lock import record
+from builder.lock.image import ImageRecord, LayerRecord, ZstdRecord
+from builder.lock.record import Lock
+from builder.matrix import Row
 from builder.pipeline import plan, rows
 from builder.project import Project
-from builder.report.state import listed
-from builder.report.tables import Listed, built, listing, planned
+from builder.report.budgets import disk_faults, pull_faults
+from builder.report.state import best_evidence, listed
+from builder.report.tables import Listed, built, listing, listing_schema, planned
 from builder.verify.evidence import Check, Evidence
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +42,7 @@ def found(project: Project) -> Listed:
 
 def evidence(project: Project, *outcomes: str, **changes: Any) -> Evidence:
     """Evidence for the row `blend` with checks that ended so, written where `cuvee test` writes it."""
-    checks: list[Any] = list(outcomes)
+    ended: list[Any] = list(outcomes)
     made = Evidence(
         row="blend",
         status="good",
@@ -53,7 +59,7 @@ def evidence(project: Project, *outcomes: str, **changes: Any) -> Evidence:
                 seconds=1,
                 reason="no GPU" if outcome == "skipped" else "",
             )
-            for outcome in checks
+            for outcome in ended
         ),
     )
     made = dataclasses.replace(made, **changes)
@@ -76,6 +82,138 @@ def printed(table: Table) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
+def check(name: str, outcome: Any = "passed") -> Check:
+    return Check(name=name, outcome=outcome, seconds=1, reason="no GPU" if outcome == "skipped" else "")
+
+
+FOUND = check("test_every_elf_file_finds_what_it_needs")
+HEARD = (FOUND, check("test_it_hears_what_is_said[faster-whisper]"))
+ON_GPU = (*HEARD, check("test_the_gpu_does_the_work[faster-whisper]"))
+
+
+# How far a row is proven
+
+
+@pytest.mark.parametrize(
+    ("checks", "level"),
+    [
+        ((check("test_something_else"),), None),
+        ((FOUND,), "loaded"),
+        ((FOUND, check("test_it_hears_what_is_said[whisperx]", "skipped")), "loaded"),
+        (HEARD, "cpu"),
+        (ON_GPU, "gpu"),
+        ((*HEARD, check("test_the_gpu_does_the_work[faster-whisper]", "skipped")), "cpu"),
+        ((*ON_GPU, check("test_no_library_path_is_set", "failed")), None),
+    ],
+    ids=["nothing", "loaded", "not heard", "cpu", "gpu", "no gpu", "one failure"],
+)
+def test_the_level_is_the_highest_that_was_reached_and_none_where_something_failed(
+    project: Project, checks: tuple[Check, ...], level: str | None
+) -> None:
+    assert evidence(project, checks=checks).level == level
+
+
+def test_a_known_bad_row_has_no_level_and_fails_as_it_says(project: Project) -> None:
+    fails = (check("test_it_fails_as_it_is_known_to"), FOUND)
+    bad = evidence(project, status="known-bad", checks=fails)
+    assert (bad.level, bad.fails_as_recorded) == (None, True)
+    assert not evidence(project, status="known-bad", checks=(FOUND,)).fails_as_recorded
+
+
+def test_what_a_gpu_has_shown_is_not_lost_by_a_run_without_one(project: Project) -> None:
+    found_on = evidence(project, checks=ON_GPU, gpu={"name": "a card"})
+    project.evidence("blend").rename(project.evidence("blend", gpu=True))
+    evidence(project, checks=HEARD)
+    assert found(project).level == "gpu"
+    assert best_evidence(project, rows(project, ["blend"])[0]) == found_on
+
+
+def test_an_environment_on_a_gpu_has_the_weights_of_the_image(project: Project) -> None:
+    evidence(project, checks=ON_GPU, gpu={"name": "a card"}, where="environment", image={})
+    project.evidence("blend").rename(project.evidence("blend", gpu=True))
+    weighed = evidence(project, checks=HEARD)
+    best = best_evidence(project, rows(project, ["blend"])[0])
+    assert best
+    assert (best.level, best.where, best.image) == ("gpu", "environment", weighed.image)
+
+
+def test_the_list_is_what_its_schema_says(project: Project) -> None:
+    told = json.loads(json.dumps(found(project).to_json()))
+    described = json.loads(listing_schema())["$defs"]["Listed"]
+    assert list(told) == list(described["properties"]) == described["required"]
+    read: Listed = TypeAdapter(Listed).validate_python(told)
+    assert read == found(project)
+
+
+def test_the_schema_of_the_list_is_committed() -> None:
+    assert (ROOT / "builder" / "list.schema.json").read_text(encoding="utf-8") == listing_schema()
+
+
+def test_evidence_of_an_environment_is_shown_as_such(project: Project) -> None:
+    text = printed(built([evidence(project, "passed", where="environment", image={})]))
+    assert "an installed environment" in text
+
+
+def test_evidence_of_another_lock_is_said_to_be_so(project: Project) -> None:
+    evidence(project, checks=HEARD, lock="sha256:" + "1" * 64)
+    assert (found(project).evidence, found(project).level) == ("of another lock", None)
+    assert found(project).shown == "of another lock"
+
+
+def test_the_first_words_are_the_gpus_where_one_spoke(project: Project) -> None:
+    cpu, gpu = {"first_words_seconds": 2.5}, {"first_words_seconds": 0.5}
+    assert evidence(project, measured={"faster-whisper cpu": cpu}).first_words == 2.5
+    both = {"faster-whisper cpu": cpu, "faster-whisper gpu": gpu}
+    assert evidence(project, measured=both).first_words == 0.5
+    assert evidence(project, measured={}).first_words is None
+
+
+# Budgets
+
+
+def with_budget(project: Project, text: str) -> Row:
+    written = re.sub(r"    budget: .*\n", "", project.matrix.read_text(encoding="utf-8"))
+    with_it = written.replace("  blend:\n", f"  blend:\n    budget: {text}\n")
+    project.matrix.write_text(with_it, encoding="utf-8")
+    return rows(project, ["blend"])[0]
+
+
+def weighing(project: Project, size: int, zstd: int | None = None) -> Lock:
+    digest = "sha256:" + "0" * 64
+    layer = LayerRecord(title="all", digest=digest, size=size, diff_id=digest)
+    image = ImageRecord(
+        recipe=digest,
+        manifest=digest,
+        layers=(layer,),
+        zstd=ZstdRecord(manifest=digest, size=zstd) if zstd else None,
+    )
+    return dataclasses.replace(record.read(project.image("blend") / record.FILE), image=image)
+
+
+def test_two_percent_over_a_budget_are_forgiven_and_more_are_not(project: Project) -> None:
+    row = with_budget(project, "{pull: 1, disk: 2.5}")
+    assert list(pull_faults(row, weighing(project, 1_020_000_000))) == []
+    [fault] = pull_faults(row, weighing(project, 1_030_000_000))
+    assert fault.place.endswith("rows.blend.budget.pull")
+    assert "1.030 GB" in fault.cause
+    assert list(disk_faults(row, evidence(project, "passed"))) == []
+    [over] = disk_faults(with_budget(project, "{pull: 1, disk: 2.4}"), evidence(project, "passed"))
+    assert over.place.endswith("rows.blend.budget.disk")
+
+
+def test_a_pull_is_weighed_in_zstds_layers_where_they_are_known(project: Project) -> None:
+    row = with_budget(project, "{pull: 1, disk: 3}")
+    assert list(pull_faults(row, weighing(project, 1_500_000_000, zstd=900_000_000))) == []
+
+
+def test_what_zstd_makes_is_in_the_lock_and_not_in_its_digest(project: Project) -> None:
+    lock = weighing(project, 5, zstd=4)
+    path = project.image("blend") / record.FILE
+    path.write_text(lock.text(), encoding="utf-8")
+    assert record.read(path) == lock
+    assert lock.digest == weighing(project, 5).digest
+
+
 # How rows stand
 
 
@@ -94,7 +232,7 @@ def test_a_locked_row_is_listed_with_what_it_wants_and_its_locks_digest(project:
 
 
 def test_a_row_without_torch_and_cudnn_is_listed_with_none(project: Project) -> None:
-    [_, small] = listed(project, [])
+    [_, small, *_] = listed(project, [])
     assert (small.id, small.torch, small.cudnn) == ("small", None, None)
 
 
@@ -156,16 +294,16 @@ def test_evidence_that_cannot_be_read_proves_nothing(project: Project, broken: s
 
 def test_a_row_as_json_has_all_that_is_listed(project: Project) -> None:
     row = found(project)
-    assert json.loads(json.dumps(row.to_json())) == dataclasses.asdict(row)
+    assert json.loads(json.dumps(row.to_json())) == {**dataclasses.asdict(row), "aliases": []}
 
 
 # Tables
 
 
 def test_the_list_says_of_each_row_whether_it_is_proven_or_its_lock_is_stale(project: Project) -> None:
-    evidence(project, "passed")
-    blend, small = (line for line in printed(listing(listed(project, []))).splitlines() if "good" in line)
-    assert blend.endswith("passed")
+    evidence(project, checks=HEARD)
+    blend, small, _ = (line for line in printed(listing(listed(project, []))).splitlines() if "good" in line)
+    assert blend.endswith("cpu")
     assert small.endswith("none yet")
     move_on(project)
     assert "stale lock" in printed(listing([found(project)]))

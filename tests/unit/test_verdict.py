@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -11,11 +12,12 @@ from pydantic import TypeAdapter
 from builder import matrix
 from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library, text
-from builder.errors import BadInputError
+from builder.errors import BadInputError, CannotResolveError, CheckFailedError, Fault
+from builder.explain.explaining import explain
 from builder.known import data
 from builder.lock import record
 from builder.lock.record import Package
-from builder.verdict import gpu, loading, mixing, packages, wheels
+from builder.verdict import gpu, loading, mixing, packages, refusal, wheels
 from builder.verdict.expect import faults
 from builder.verdict.hosts import Host
 from builder.verdict.names import Account, Ask
@@ -23,12 +25,12 @@ from builder.verdict.prove import cudas, prove
 from builder.verdict.record import Finding, Verdict
 from builder.verdict.schema import schema
 from builder.verdict.setting import Part, Setting, lay_out
-from builder.verdict.tables import toolkit_driver
+from builder.verdict.tables import is_used, toolkit_driver
 
 ROOT = Path(__file__).parents[2]
 SITE = PurePosixPath("/env/site-packages")
 LIBC = Binary(path="/usr/lib/libc.so.6", soname="libc.so.6", provides=("GLIBC_2.36",))
-LIBRARY = Library(folders=(ROOT / "facts",))
+LIBRARY = Library(folders=(ROOT / "facts", ROOT / "survey" / "facts"))
 ROWS = {row.id: row for row in matrix.load(ROOT / "matrix.yaml").rows}
 
 SHIM_8 = "ctranslate2.libs/libcudnn-463fd6d5.so.8.9.7"
@@ -81,6 +83,12 @@ def only(judged: Setting) -> Finding:
 # The rows
 
 
+def predicted(row: matrix.Row) -> Verdict:
+    if refusal.is_known(row):
+        return refusal.predicted(row)
+    return prove(row, record.read(ROOT / "images" / row.id / record.FILE), LIBRARY)
+
+
 @pytest.mark.parametrize(
     "row", [row for row in ROWS.values() if row.status == "good"], ids=lambda row: row.id
 )
@@ -98,15 +106,30 @@ def test_a_good_row_holds_by_its_committed_facts(row: matrix.Row) -> None:
 @pytest.mark.parametrize(
     "row", [row for row in ROWS.values() if row.status == "known-bad"], ids=lambda row: row.id
 )
-def test_a_known_bad_row_is_predicted_with_the_words_that_it_died_with(row: matrix.Row) -> None:
-    lock = record.read(ROOT / "images" / row.id / record.FILE)
-    evidence = (ROOT / "evidence" / f"{row.id}.json").read_text(encoding="utf-8")
+def test_a_known_bad_row_is_predicted_and_who_pastes_its_words_is_told(row: matrix.Row) -> None:
+    verdict = predicted(row)
 
-    verdict = prove(row, lock, LIBRARY)
-
+    assert row.fails_with
     assert verdict.outcome == "fails"
     assert faults(row, verdict) == ()
-    assert json.dumps(verdict.findings[0].message)[1:-1] in evidence
+    meant = [one for one in verdict.findings if row.fails_with.message in one.message]
+    assert {one.signature for one in meant} <= set(explain(meant[0].message).ids)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in ROWS.values() if row.status == "known-bad" and not refusal.is_known(row)],
+    ids=lambda row: row.id,
+)
+def test_a_known_bad_row_died_with_the_words_that_are_predicted(row: matrix.Row) -> None:
+    evidence = json.loads((ROOT / "evidence" / f"{row.id}.json").read_text(encoding="utf-8"))
+
+    words = evidence["measured"]["fails_with"]
+
+    assert row.fails_with
+    assert row.fails_with.message in words
+    [signature] = {one.signature for one in predicted(row).findings if row.fails_with.message in one.message}
+    assert signature in explain(words).ids
 
 
 def test_a_good_row_that_fails_and_a_known_bad_one_that_holds_are_told() -> None:
@@ -121,6 +144,69 @@ def test_a_good_row_that_fails_and_a_known_bad_one_that_holds_are_told() -> None
     assert "the proof predicts m" in fault.cause
     [fault] = faults(bad, Verdict(**blank, findings=()))  # type: ignore[arg-type]
     assert "nothing at all" in fault.cause
+
+
+# A row that cannot be locked
+
+LATE = """
+defaults: {{}}
+bases:
+  late: {{image: late, suite: late, python: 3.13, glibc: 2.41, packages: [python3]}}
+rows:
+  one:
+    summary: too new a Python
+    as_of: 2026-01-01
+    base: late
+    python: 3.13
+    cuda: 12.4
+    torch: {torch}
+    ctranslate2: {engine}
+    ffmpeg: none
+    status: known-bad
+    fails_with: {{check: lock, message: "ctranslate2==4.4.0 has no wheel for Python 3.13"}}
+"""
+
+
+def late(engine: str = "4.4.0", torch: str = "null") -> matrix.Row:
+    [row] = matrix.parse(LATE.format(engine=engine, torch=torch)).rows
+    return row
+
+
+def test_a_demand_without_a_wheel_for_the_python_is_told_before_anything_is_resolved() -> None:
+    [finding] = refusal.predicted(late()).findings
+
+    assert finding.message == "ctranslate2==4.4.0 has no wheel for Python 3.13"
+    assert finding.place.endswith("rows.one.ctranslate2")
+    assert faults(late(), refusal.predicted(late())) == ()
+    assert refusal.predicted(late(engine="4.6.0")).findings == ()
+    assert refusal.predicted(late(engine="4.8.*", torch="2.8.0")).findings == ()
+    assert len(refusal.predicted(late(torch="2.4.1")).findings) == 2
+
+
+def test_nothing_is_said_of_a_version_that_the_table_does_not_know() -> None:
+    assert refusal.predicted(late(engine="5.0.0")).findings == ()
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS.values() if not refusal.is_known(row)], ids=lambda row: row.id
+)
+def test_the_table_refuses_no_row_that_has_a_lock(row: matrix.Row) -> None:
+    assert refusal.predicted(row).findings == ()
+
+
+def test_a_row_that_is_known_to_be_refused_has_to_be_and_in_these_words() -> None:
+    def says(*causes: str) -> Any:
+        def resolve(_row: matrix.Row) -> None:
+            raise CannotResolveError(*(Fault(place="p", cause=cause, fix="f") for cause in causes))
+
+        return resolve
+
+    known = "ctranslate2==4.4.0 has no wheel for Python 3.13"
+    assert refusal.refused(late(), says(known)) == known
+    with pytest.raises(CheckFailedError, match="it is refused with `the index is down`"):
+        refusal.refused(late(), says("the index is down"))
+    with pytest.raises(CheckFailedError, match="it can be locked"):
+        refusal.refused(late(), lambda _row: None)
 
 
 def test_what_is_not_recorded_is_told_wheel_by_wheel(tmp_path: Path) -> None:
@@ -299,6 +385,22 @@ def test_torchcodec_without_any_of_its_ffmpegs_fails_and_with_one_holds() -> Non
     assert found(setting(codec, on=debian)) == []
 
 
+def test_half_a_build_of_torchcodec_is_none() -> None:
+    debian = base("2.36", Binary(path="/usr/lib/libavutil.so.57", soname="libavutil.so.57"))
+    python = Binary(path="/usr/lib/libpython3.11.so.1.0", soname="libpython3.11.so.1.0")
+    codec = wheel(
+        "torchcodec",
+        *(
+            binary(f"torchcodec/libtorchcodec_{part}{build}.so", needed=(f"libavutil.so.{util}", *python_too))
+            for build, util in ((5, 57), (7, 59))
+            for part, python_too in (("core", ()), ("custom_ops", (python.soname,)), ("pybind_ops", ()))
+        ),
+    )
+
+    assert {one.signature for one in found(setting(codec, on=debian))} == {"torchcodec-not-loaded"}
+    assert found(setting(codec, on=replace(debian, binaries=(*debian.binaries, python)))) == []
+
+
 def test_a_needed_library_that_nothing_has_is_told_with_who_needs_it() -> None:
     chain = wheel(
         "x",
@@ -313,11 +415,15 @@ def test_a_needed_library_that_nothing_has_is_told_with_who_needs_it() -> None:
     assert finding.chain[-1] == "x/libb.so needs libnone.so.1"
 
 
+TORCH = binary("torch/lib/libtorch.so", needed=("libcudnn.so.9",), rpath=("$ORIGIN/../../nvidia/cudnn/lib",))
+
+
 def fronts(*extra: tuple[Package, WheelFacts]) -> tuple[tuple[Package, WheelFacts], ...]:
     front = binary("nvidia/cudnn/lib/libcudnn.so.9", opens=(OPS_9,), runpath=("$ORIGIN",))
     return (
         wheel("ctranslate2", binary(SHIM_9, opens=(OPS_9,)), version="4.5.0"),
         wheel("nvidia-cudnn-cu12", front, binary("nvidia/cudnn/lib/libcudnn_ops.so.9")),
+        wheel("torch", TORCH),
         *extra,
     )
 
@@ -357,7 +463,42 @@ def test_two_cudnn_9_that_would_meet_are_told_and_one_for_all_is_not() -> None:
 
     assert finding.signature == "cudnn-sublibrary-mismatch"
     assert "from 2 folders" in finding.cause
+    assert finding.outcome == "risk"  # torch has no convolutions here: after it, CTranslate2 brings its own
     assert mixing.findings(single) == ()
+
+
+def two_whole_cudnns(*, with_torch: bool = True) -> Setting:
+    """torch with its cuDNN 9, and another one where the loader looks."""
+    families = [tuple(name.replace("ops", part) for name in OPS_9) for part in ("ops", "cnn", "adv")]
+    names = [names[2] for names in families]
+    front = binary("nvidia/cudnn/lib/libcudnn.so.9", opens=tuple(families), runpath=("$ORIGIN",))
+    cudnn = (front, *(binary(f"nvidia/cudnn/lib/{name}") for name in names))
+    return setting(
+        wheel("ctranslate2", binary(SHIM_9, opens=tuple(families)), version="4.6.0"),
+        wheel("nvidia-cudnn-cu12", *cudnn),
+        *([wheel("torch", TORCH)] if with_torch else []),
+        beside=[wheel("nvidia-cudnn-cu12", *cudnn, version="2")],
+        folders=["/overlay/nvidia/cudnn/lib"],
+    )
+
+
+def test_two_whole_cudnns_meet_in_any_order_where_each_program_uses_a_part_at_first() -> None:
+    [finding] = mixing.findings(two_whole_cudnns())
+
+    assert finding.outcome == "fails"
+    assert finding.message == "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"
+
+
+def test_a_front_that_nothing_is_linked_with_is_not_used() -> None:
+    assert mixing.findings(two_whole_cudnns(with_torch=False)) == ()
+
+
+def test_a_row_for_processors_does_without_what_computing_on_a_gpu_opens() -> None:
+    engine = wheel("ctranslate2", binary(ENGINE, opens=(("libcublas.so.12",), ("libother.so",))))
+
+    asks = Account(setting(engine), gpus=False).asks
+
+    assert [bool(ask.waived) for ask in asks] == [True, False]
 
 
 def test_packages_that_do_not_go_together_are_told() -> None:
@@ -428,8 +569,54 @@ def test_a_range_has_both_ends() -> None:
     assert (gpu.named(86), gpu.named(None)) == ("8.6 (Ampere)", "any newer")
 
 
-def limits(driver: str = "", number: int | None = None) -> list[str]:
-    row = ROWS["asr-cu12"]
+def test_what_is_not_used_on_a_gpu_is_not_compiled_for_it() -> None:
+    """cuSPARSELt has PTX alone for Volta and Turing, where torch never calls it."""
+    sparse = gpu.gpu_range("nvidia-cusparselt-cu12 0.7.1", ("sm_80", "compute_52", "compute_80"), "12.8")
+    other = gpu.gpu_range("other 1.0", ("sm_80", "compute_52"), "12.8")
+    assert sparse is not None
+    assert other is not None
+
+    assert [gpu.to_compile(sparse, number) for number in (70, 75, 80, 90)] == [False, False, False, True]
+    assert gpu.to_compile(other, 75)
+    assert gpu.steps(gpu.drivers([sparse], "525.60.13")) == "525.60.13; from 9.0 (Hopper) on 570.26"
+
+
+def test_what_is_not_used_on_a_gpu_limits_nothing_there() -> None:
+    """cuSPARSELt 0.6 begins with Ampere, and torch with it runs on Pascal all the same."""
+    torch = gpu.gpu_range("torch 2.7.1", ("sm_60", "sm_70", "sm_80", "sm_90"))
+    sparse = gpu.gpu_range("nvidia-cusparselt-cu12 0.6.3", ("sm_80", "sm_90"))
+    other = gpu.gpu_range("other 1.0", ("sm_80", "sm_90"))
+    assert torch is not None
+    assert sparse is not None
+    assert other is not None
+
+    assert gpu.common([torch, sparse]) == (60, 90)
+    assert gpu.common([torch, other]) == (80, 90)
+    assert [one.gpu for one in gpu.drivers([torch, sparse], "1")] == [60, 61, 70, 75, 80, 86, 89, 90]
+
+
+def test_what_is_said_of_a_library_on_old_gpus_is_said_of_one_that_rows_have() -> None:
+    locked = {
+        package.name
+        for row in ROWS.values()
+        if (ROOT / "images" / row.id / record.FILE).exists()
+        for package in record.read(ROOT / "images" / row.id / record.FILE).packages()
+    }
+
+    for entry in data("gpus.yaml")["unused"]:
+        assert entry["reason"]
+        assert entry["sources"]
+        assert any(not is_used(name, int(entry["before"]) - 1) for name in locked)
+        assert all(is_used(name, int(entry["before"])) for name in locked)
+
+
+@pytest.mark.parametrize(("row", "number"), [("cu126", 61), ("cu126", 60), ("cu128", 75)])
+def test_a_row_holds_on_the_old_gpus_that_it_is_for(row: str, number: int) -> None:
+    assert limits("580.82.07", number, of=row) == []
+
+
+def limits(driver: str = "", number: int | None = None, *, of: str = "asr-cu12") -> list[str]:
+    row = ROWS[of]
     lock = record.read(ROOT / "images" / row.id / record.FILE)
     return [one.signature for one in prove(row, lock, LIBRARY, Host(driver=driver, gpu=number)).findings]
 

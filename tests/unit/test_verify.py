@@ -6,6 +6,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from builder.matrix import Row, parse
 from builder.project import Project
 from builder.shell import Finished
 from builder.verify import evidence
+from builder.verify import suite as suite_module
 from builder.verify.evidence import Check, Evidence
 from builder.verify.samples import samples
 from builder.verify.suite import prove
@@ -173,9 +175,11 @@ REPORT = {
 }
 
 
-def proven(project: Project, row: Row, lock: Lock, fake: Any, **options: bool) -> tuple[Evidence, list[str]]:
+def proven(
+    project: Project, row: Row, lock: Lock, fake: Any, *, gpus: bool = False
+) -> tuple[Evidence, list[str]]:
     said: list[str] = []
-    return prove(project, row, lock, fake, said.append, **options), said
+    return prove(project, row, lock, fake, said.append, gpus=gpus), said
 
 
 class TestProving:
@@ -184,10 +188,12 @@ class TestProving:
     ) -> None:
         found, said = proven(project, row, lock, FakeEngine(lock.digest, report=REPORT))
         assert (found.row, found.status, found.lock) == ("blend", "good", lock.digest)
-        assert found.image == {"tag": "cuvee:blend", "id": "sha256:i", "bytes": 7, "layers": 3}
+        about = {"tag": "cuvee:blend", "id": "sha256:i", "digest": "", "bytes": 7, "pull": 0, "layers": 3}
+        assert found.image == about
+        assert found.base == {"id": "bookworm", "digest": ""}
         assert found.host == {"version": "26.1.5"}
         assert found.gpu is None
-        assert found.command == "cuvee test blend"
+        assert found.command == "cuvee test blend --engine docker"
         assert found.measured == {"wer": 0.0}
         assert found.checks == (PASSED, SKIPPED)
         assert said == ["2 passed in 3 s"]
@@ -215,7 +221,7 @@ class TestProving:
         fake = FakeEngine(lock.digest, report={**REPORT, "gpu": {"name": "H200"}})
         found, _ = proven(project, row, lock, fake, gpus=True)
         assert "--gpus" in fake.started[0][0]
-        assert found.command == "cuvee test blend --gpus"
+        assert found.command == "cuvee test blend --engine docker --gpus"
         assert found.gpu == {"name": "H200"}
 
     def test_checks_that_failed_are_evidence_too(self, project: Project, row: Row, lock: Lock) -> None:
@@ -275,6 +281,88 @@ class TestProving:
         fake: Any = FakeEngine(lock.digest, report=REPORT)
         found = pipeline.test(project, row, fake, lambda _: None, gpus=False)
         assert evidence.read(project.root / "evidence" / "blend.json") == found
+
+
+VERSIONS = {"name": "test_the_versions_inside_are_the_locks", "seconds": 1.0, "reason": ""}
+AS_LOCKED = {**REPORT, "checks": [{**VERSIONS, "outcome": "passed"}]}
+
+
+class TestElsewhere:
+    """Of an environment or a root nobody says which lock it is of; its versions do."""
+
+    def test_evidence_of_an_environment_says_so_and_has_no_image(
+        self, project: Project, row: Row, lock: Lock
+    ) -> None:
+        fake: Any = FakeEngine("", report=AS_LOCKED)
+        fake.image = lambda tag: Image(tag=tag, id="", size=0, layers=0)
+        found = prove(project, row, lock, fake, lambda _: None, where="environment")
+        assert (found.where, found.image, found.lock) == ("environment", {}, lock.digest)
+        assert found.command == "cuvee test blend --python PATH"
+
+    def test_evidence_of_a_root_has_its_size(self, project: Project, row: Row, lock: Lock) -> None:
+        fake: Any = FakeEngine("", report=AS_LOCKED)
+        fake.image = lambda tag: Image(tag=tag, id="", size=7, layers=0)
+        found = prove(project, row, lock, fake, lambda _: None, gpus=True, where="root")
+        assert (found.where, found.image["bytes"]) == ("root", 7)
+        assert found.command == "cuvee test blend --root DIR --gpus"
+
+    def test_a_root_whose_label_names_another_lock_is_refused(
+        self, project: Project, row: Row, lock: Lock
+    ) -> None:
+        fake: Any = FakeEngine("sha256:another", report=AS_LOCKED)
+        with pytest.raises(CheckFailedError):
+            prove(project, row, lock, fake, lambda _: None, where="root")
+        assert not fake.started
+
+    @pytest.mark.parametrize(
+        ("checks", "why"),
+        [
+            ([{**VERSIONS, "outcome": "failed", "reason": "grape is 2, not 1"}], "grape is 2, not 1"),
+            ([{**VERSIONS, "outcome": "skipped"}], "it was not looked at"),
+            ([], "nobody looked"),
+        ],
+        ids=["another version", "skipped", "not run"],
+    )
+    def test_other_versions_than_the_locks_are_evidence_of_nothing(
+        self, project: Project, row: Row, lock: Lock, checks: list[Any], why: str
+    ) -> None:
+        fake: Any = FakeEngine("", code=1, report={**REPORT, "checks": checks})
+        fake.image = lambda tag: Image(tag=tag, id="", size=0, layers=0)
+        with pytest.raises(CheckFailedError) as caught:
+            prove(project, row, lock, fake, lambda _: None, where="environment")
+        assert caught.value.faults == (
+            Fault(
+                place="row blend",
+                cause=f"what is installed is not the row's lock: {why}",
+                fix="Install the wheels of its lock and nothing else, as `cuvee wheels` and join.py do",
+            ),
+        )
+
+    def test_the_checks_that_tell_are_among_those_of_an_environment(self) -> None:
+        suite = Path(__file__).parents[1] / "images" / "test_contents.py"
+        marked = f"@pytest.mark.any_row\ndef {suite_module.VERSIONS}("
+        text = suite.read_text(encoding="utf-8").replace("@pytest.mark.anywhere\n", "")
+        assert marked in text
+
+    @pytest.mark.parametrize(
+        ("found", "present", "stays"),
+        [
+            ("environment", "image", True),
+            ("environment", "root", True),
+            ("environment", "environment", False),
+            ("root", "image", False),
+            ("image", "environment", False),
+        ],
+    )
+    def test_an_environment_does_not_take_the_place_of_an_image(
+        self, found: str, present: str, *, stays: bool
+    ) -> None:
+        there = replace(record_of(PASSED), where=present)
+        fresh = replace(record_of(PASSED), where=found)
+        assert evidence.outdone(fresh, there) == stays
+        assert not evidence.outdone(fresh, None)
+        assert not evidence.outdone(fresh, replace(there, lock="sha256:another"))
+        assert not evidence.outdone(fresh, replace(there, checks=(FAILED,)))
 
 
 MODEL = {"box/model/model.bin": "weights", "box/model/config.json": "{}", "box/model-old/model.bin": "old"}

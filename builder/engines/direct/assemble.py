@@ -1,4 +1,4 @@
-"""From a plan to an image: base, environment, packages, and the loader's configuration, layer by layer."""
+"""From a plan to an image, layer by layer: base, environments, packages, loader's configuration, launcher."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from builder.engines.direct import collisions, gz, stream
 from builder.engines.direct.baselock import BaseLock
+from builder.engines.direct.bytecode import SCRIPT
 from builder.engines.direct.collisions import Writes
 from builder.engines.direct.compression import remember_size
 from builder.engines.direct.content import FORMAT, Pantry, code
@@ -20,6 +21,7 @@ from builder.engines.direct.entry import Entry
 from builder.engines.direct.environment import environment_files
 from builder.engines.direct.grouping import Group
 from builder.engines.direct.image import Bytes, Layer, OciImage, canonical, configuration, sha256
+from builder.engines.direct.launching import launcher_entries
 from builder.engines.direct.loadercache import loader_files
 from builder.engines.direct.store import touch
 from builder.engines.direct.stream import Measured
@@ -27,6 +29,7 @@ from builder.engines.direct.tar import Node, parents
 from builder.engines.direct.unpack import inflated
 from builder.lock.image import ImageRecord, LayerRecord
 from builder.plan import HOME, Plan
+from builder.render.launcher import ImageFile
 
 AT_ONCE = 2
 """Layers that are read at a time: hashing and inflating let other threads run."""
@@ -42,6 +45,7 @@ class Order:
         groups: Its packages, layer by layer.
         base: The lock of its base.
         sonames: Of each library in the loader's folders, by its path, its soname.
+        launcher: The files of `transcribe`.
     """
 
     plan: Plan
@@ -49,6 +53,7 @@ class Order:
     groups: tuple[Group, ...]
     base: BaseLock
     sonames: Mapping[str, str]
+    launcher: tuple[ImageFile, ...]
 
     @property
     def recipe(self) -> str:
@@ -61,10 +66,11 @@ class Order:
             "created": self.created,
             "environment": plan.environment,
             "labels": plan.labels,
-            "prefix": str(plan.prefix),
+            "prefixes": [str(one.prefix) for one in plan.environments],
             "links": [(str(link.path), str(link.target)) for link in plan.links],
             "loader": [str(folder) for folder in plan.loader],
             "sonames": sorted(self.sonames.items()),
+            "launcher": _hash(self.launcher),
             "groups": [
                 (group.part, group.is_overlay, [package.sha256 for package in group.packages])
                 for group in self.groups
@@ -100,6 +106,7 @@ class Assembly:
             self._small("environment", self._environment_key(), self._environment),
             *((group.title, group.names, self._measured(group)) for group in self.order.groups),
             self._small("loader", self._loader_key(), self._loader),
+            self._small("launcher", self._launcher_key(), self._launcher),
         ]
         layers = tuple(
             LayerRecord(
@@ -124,7 +131,7 @@ class Assembly:
             layers=[(layer.title, layer.diff_id) for layer in layers],
             created=f"{self.order.created}T00:00:00Z",
         )
-        first, second, *middle, last = layers
+        first, second, *middle, loader, launcher = layers
         readers: tuple[tuple[LayerRecord, Bytes, Bytes], ...] = (
             (first, self._base_blob, self._base_tar),
             (second, *self._small_readers(self._environment_key(), self._environment)),
@@ -132,7 +139,8 @@ class Assembly:
                 (layer, partial(self._blob, group), partial(self._tar, group))
                 for layer, group in zip(middle, self.order.groups, strict=True)
             ),
-            (last, *self._small_readers(self._loader_key(), self._loader)),
+            (loader, *self._small_readers(self._loader_key(), self._loader)),
+            (launcher, *self._small_readers(self._launcher_key(), self._launcher)),
         )
         return OciImage(
             name=plan.tag,
@@ -154,11 +162,11 @@ class Assembly:
     def made_files(self, number: int) -> list[str]:
         """The files of a layer that a trace tells of, in order."""
         groups = self.order.groups
+        made = {1: self._environment, len(groups) + 2: self._loader, len(groups) + 3: self._launcher}
         if number == 0:
             return []
-        if number in (1, len(groups) + 2):
-            entries = self._environment() if number == 1 else self._loader()
-            return [entry.node.path for entry in entries if entry.made]
+        if number in made:
+            return [entry.node.path for entry in made[number]() if entry.made]
         group = groups[number - 2]
         self.pantry.provide([group])
         with self.pantry.entries(group) as (entries, _):
@@ -253,7 +261,7 @@ class Assembly:
     def _file(self, key: str) -> Path:
         return self.pantry.store.path("layers", f"{key}.json")
 
-    # The base, the environment and the loader's configuration
+    # The base, the environments, the loader's configuration and the launcher
 
     def _of_base(self) -> tuple[str, tuple[str, ...], Measured]:
         base = self.order.base
@@ -289,11 +297,12 @@ class Assembly:
         return self.pantry.store.path("made", f"{key}.tar.gz")
 
     def _environment_key(self) -> str:
-        return self._key("environment", str(self.order.plan.prefix))
+        return self._key("environment", *(str(one.prefix) for one in self.order.plan.environments))
 
     def _environment(self) -> list[Entry]:
-        entries = environment_files(self.pantry.workshop.interpreter, self.order.plan.prefix)
-        return with_parents(entries)
+        interpreter = self.pantry.workshop.interpreter
+        made = (environment_files(interpreter, one.prefix) for one in self.order.plan.environments)
+        return with_parents(list(chain.from_iterable(made)))
 
     def _loader_key(self) -> str:
         plan = self.order.plan
@@ -307,9 +316,20 @@ class Assembly:
         links = [Entry(Node(str(link.path)[1:], "link", 0o777, str(link.target))) for link in plan.links]
         return with_parents([*entries, *links])
 
+    def _launcher_key(self) -> str:
+        script = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()
+        return self._key("launcher", script, _hash(self.order.launcher))
+
+    def _launcher(self) -> list[Entry]:
+        return with_parents(launcher_entries(self.order.launcher, self.pantry.workshop.interpreter))
+
     def _key(self, *parts: str) -> str:
         told = (code(), gz.COMPRESSOR, self.order.base.diff_id, *parts)
         return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _hash(files: Sequence[ImageFile]) -> str:
+    return sha256(canonical([(str(file.path), file.mode, file.text) for file in files]))
 
 
 def with_parents(entries: Sequence[Entry]) -> list[Entry]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, cast
 
 from isal import igzip
 
@@ -24,6 +26,7 @@ from builder.engines.direct.image import Layer
 from builder.engines.direct.making import BLOB, Maker, made
 from builder.engines.direct.store import Store, touch, written
 from builder.engines.direct.trace import first_difference
+from builder.engines.direct.unpack import Stream
 from builder.engines.direct.unpack import unpack as unpack_tar
 from builder.engines.private import PrivateEngine
 from builder.errors import BadInputError, CheckFailedError, EngineOrNetworkError, Fault
@@ -160,6 +163,25 @@ def unpack(base: BaseLayer, into: Path, wanted: Callable[[str], bool] | None = N
         unpack_tar(base.tar(), into, base.lock.diff_id, wanted)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, INFLATE_ERROR) as error:
         raise CheckFailedError(_damaged(base, str(error))) from error
+
+
+@contextmanager
+def reading(base: BaseLayer) -> Iterator[IO[bytes]]:
+    """Read a base's tar archive, as far as whoever reads it goes; what is left is read behind them.
+
+    Raises:
+        CheckFailedError: The blob is not what the lock says.
+    """
+    stream = Stream(base.tar())
+    buffered = io.BufferedReader(stream, _PIECE)
+    try:
+        yield buffered
+        while buffered.read(_PIECE):
+            pass  # the hash is that of all of it
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, INFLATE_ERROR) as error:
+        raise CheckFailedError(_damaged(base, str(error))) from error
+    if f"sha256:{stream.hash.hexdigest()}" != base.lock.diff_id:
+        raise CheckFailedError(_damaged(base, f"its content's SHA-256 is {stream.hash.hexdigest()}"))
 
 
 def blob_path(store: Store, lock: BaseLock) -> Path:

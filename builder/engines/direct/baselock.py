@@ -1,6 +1,7 @@
 """The lock of a base: what it was made of, and the one digest that it has everywhere.
 
-One file a base, `bases/<id>.json`, or `bases/<id>+ffmpeg.json` with Debian's FFmpeg; machine-written.
+One file a base, `bases/<id>.json`, or with further packages of Debian `bases/<id>+<package>….json`;
+machine-written.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class BaseLock:
     Attributes:
         id: The base's id in the matrix, and `+` with what lies on top of it: `bookworm+ffmpeg`.
         suite: The Debian suite.
+        suites: Further suites that packages may come from.
         include: The packages that were asked for, beyond those that every Debian has.
         packages: All of its packages, sorted by name.
         python: The full version of its interpreter's package.
@@ -64,6 +66,7 @@ class BaseLock:
 
     id: str
     suite: str
+    suites: tuple[str, ...] = ()
     include: tuple[str, ...]
     packages: tuple[Package, ...] = field(repr=False)
     python: str
@@ -80,7 +83,7 @@ class BaseLock:
             (self.diff_id, _DIGEST),
             (self.suite, _NAME),
             (self.trace, _TRACE),
-            *((name, _NAME) for name in self.include),
+            *((name, _NAME) for name in (*self.suites, *self.include)),
         ):
             _require(value, form)
         for number in (self.size, self.files):
@@ -99,6 +102,7 @@ class BaseLock:
             "format": FORMAT,
             "id": self.id,
             "suite": self.suite,
+            **({"suites": list(self.suites)} if self.suites else {}),
             "include": list(self.include),
             "python": self.python,
             "layer": layer,
@@ -141,7 +145,8 @@ def read(folder: Path, base: Base, also: Sequence[str]) -> BaseLock:
         raise BadInputError(_fault(path, base, cause)) from error
     except (ValueError, TypeError, AttributeError) as error:
         raise BadInputError(_fault(path, base, f"it is not the lock of a base: {error}")) from error
-    if (lock.id, lock.suite, lock.include) != (name(base, also), base.suite, include(base, also)):
+    wanted = (name(base, also), base.suite, base.suites, include(base, also))
+    if (lock.id, lock.suite, lock.suites, lock.include) != wanted:
         raise BadInputError(_fault(path, base, "it is of another base than the matrix asks for"))
     return lock
 
@@ -158,6 +163,7 @@ def _from_json(facts: dict[str, Any]) -> BaseLock:
     return BaseLock(
         id=facts["id"],
         suite=facts["suite"],
+        suites=tuple(facts.get("suites", ())),
         include=tuple(facts["include"]),
         python=facts["python"],
         packages=tuple(Package(**package) for package in facts["packages"]),

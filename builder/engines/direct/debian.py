@@ -45,12 +45,14 @@ class Request:
         id: Which base it is for.
         suite: The release, by its code name.
         include: The packages, beyond those that every Debian has; what they need comes with them.
+        suites: Further releases that packages may come from; of a package the newest is taken.
         pins: Packages whose versions are wished for; those that Debian has no more come in another version.
     """
 
     id: str
     suite: str
     include: tuple[str, ...]
+    suites: tuple[str, ...] = ()
     pins: tuple[Package, ...] = ()
 
     @property
@@ -110,10 +112,17 @@ def _options(request: Request) -> Iterator[str]:
     if os.environ.get(SNAPSHOT):
         yield '--aptopt=Acquire::Check-Valid-Until "false"'
     yield f"--setup-hook={_MERGED}"
+    yield from (f"--setup-hook={_further(suite, request.suite)}" for suite in request.suites)
     # In the command, not in a file: a user namespace might not be allowed to read ours.
     yield f'--setup-hook=printf %s {shlex.quote(_preferences(request.pins))} > "$1/{PINS}"'
     yield f"--customize-hook={_NOTED}"
     yield f"--customize-hook={_NOTES}"
+
+
+def _further(suite: str, main: str) -> str:
+    """The command that adds a suite to the sources, from wherever the main one comes, with the same keys."""
+    sources = '"$1"/etc/apt/sources.list'
+    return f"sed -n 's/ {main}\\([ -]\\)/ {suite}\\1/p' {sources} > {sources}.d/{suite}.list"
 
 
 def _preferences(pins: Iterable[Package]) -> str:

@@ -19,8 +19,8 @@ more on a slow line, and of the 149 files that the rows lock 22 are heavier and 
 MOST = 60
 """Layers of an image. Docker's graph drivers stop at 125 (moby, layer/layer_store.go)."""
 
-OTHERS = 3
-"""The base, the environment and the loader's configuration."""
+OTHERS = 4
+"""The base, the environments, the loader's configuration and the launcher."""
 
 _Key = tuple[str, str, str, str]
 

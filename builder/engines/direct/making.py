@@ -90,6 +90,7 @@ def made(
         id=baselock.name(base, also),
         suite=base.suite,
         include=baselock.include(base, also),
+        suites=base.suites,
         pins=lock.packages if lock else (),
     )
     with (
@@ -102,11 +103,12 @@ def made(
             packages = packages_of(notes(archive))
             if lock:
                 _require_versions(lock, packages)
-            layer = write_layer(normal(archive), sink)
+            layer = write_layer(normal(archive, base.suite, base.suites), sink)
         yield (
             BaseLock(
                 id=request.id,
                 suite=request.suite,
+                suites=request.suites,
                 include=request.include,
                 packages=packages,
                 python=_python(base, packages),
@@ -173,7 +175,7 @@ def _python(base: Base, packages: Iterable[Package]) -> str:
         raise BadInputError(
             Fault(
                 place=f"base {base.id}",
-                cause=f"{base.suite} has no package {wanted}",
+                cause=f"{' and '.join((base.suite, *base.suites))} has no package {wanted}",
                 fix=f"Write the Python that {base.suite} has into matrix.yaml",
             )
         )

@@ -9,7 +9,7 @@ import posixpath
 import re
 import stat
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -113,8 +113,13 @@ class _Member:
     info: tarfile.TarInfo
 
 
-def normal(archive: tarfile.TarFile) -> Iterator[File]:
+def normal(archive: tarfile.TarFile, suite: str = "", suites: Sequence[str] = ()) -> Iterator[File]:
     """What a base has of a root file system, sorted by path, so that folders come before what is in them.
+
+    Args:
+        archive: The root file system.
+        suite: The Debian suite that it is of.
+        suites: Further suites that packages came from: apt's sources in the base name them too.
 
     Raises:
         CheckFailedError: It has something that no base may have.
@@ -122,8 +127,12 @@ def normal(archive: tarfile.TarFile) -> Iterator[File]:
     members = {member.path: member for member in _members(archive)}
     first = _first_of_hard_links(members)
     added = {path: (mode, text.encode()) for path, (mode, text) in _ADDED.items()}
-    added |= {path: (0o644, text) for path, text in _sources(archive, members)}
-    replaced = {_SOURCES_LIST, _SOURCES} if added.keys() & _EXAMPLES.values() else set()
+    sources = dict(_sources(archive, members))
+    further = {path: text for one in suites for path, text in _of_suite(sources, suite, one)}
+    added |= {path: (0o644, text) for path, text in {**sources, **further}.items()}
+    # What was needed for the making names the mirror of the day.
+    made = {_SOURCES_LIST, _SOURCES, *(f"{_SOURCES_LIST}.d/{one}.list" for one in suites)}
+    replaced = made if sources else set()
     kept = {path for path in members if _stays(path, members[path].info)} - replaced
     # Whatever unpacks a file without its folder makes that with the mode of its own choice.
     kept |= {posixpath.dirname(path) for path in kept if _KEPT.fullmatch(path)} & members.keys()
@@ -244,6 +253,13 @@ def _sources(archive: tarfile.TarFile, members: Mapping[str, _Member]) -> Iterat
             kept = (line for line in lines if not line.startswith("#"))
             text = "\n".join(re.sub(r"^(Components:|deb .*?) main .*", r"\1 main", line) for line in kept)
             yield path, re.sub(r"\n{2,}", "\n\n", text.strip() + "\n").encode()
+
+
+def _of_suite(sources: Mapping[str, bytes], main: str, suite: str) -> Iterator[tuple[str, bytes]]:
+    """The same archives with another suite, as `/etc/apt/sources.list.d/<suite>.sources`, or `.list`."""
+    for path, text in sources.items():
+        ending = posixpath.splitext(path)[1]
+        yield f"{_SOURCES_LIST}.d/{suite}{ending}", text.replace(main.encode(), suite.encode())
 
 
 def _refused(path: str, cause: str) -> CheckFailedError:

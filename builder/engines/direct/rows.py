@@ -19,11 +19,12 @@ from builder.engines.direct.store import Store
 from builder.engines.direct.workshop import workshop
 from builder.errors import BadInputError, CheckFailedError, Fault
 from builder.lock import record
-from builder.lock.image import ImageRecord
+from builder.lock.image import ImageRecord, ZstdRecord
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import plan
 from builder.project import Project, write
+from builder.render.launcher import image_files
 from builder.shell import Shell
 from builder.wheels.index import extra_index
 
@@ -64,6 +65,7 @@ class DirectRows:
             groups=groups(lock, self._locks()),
             base=baselock.read(self.project.bases, row.base, planned.ffmpeg_packages),
             sonames=loader_sonames(lock, planned.loader, self.library),
+            launcher=image_files(planned),
         )
 
     @contextmanager
@@ -104,6 +106,27 @@ class DirectRows:
                 write(self.project.root / place, replace(lock, image=made).text())
                 self.say(f"{place}: the image's digest is recorded")
             yield image
+
+    def record_zstd(self, row: Row, image: OciImage) -> None:
+        """Note what the image is with zstd's layers, or see that it is what was noted.
+
+        Raises:
+            CheckFailedError: The lock's record of the same layers has another manifest.
+        """
+        lock = self._lock(row)
+        found = ZstdRecord(manifest=image.digest, size=image.size)
+        if lock.image is None or lock.image.zstd == found:
+            return
+        place = self.project.image(row.id) / record.FILE
+        if lock.image.zstd:
+            raise CheckFailedError(
+                Fault(
+                    place=f"images/{row.id}/{record.FILE} image.zstd",
+                    cause=f"it was recorded as {lock.image.zstd.manifest} and is {found.manifest} now",
+                    fix="Look for another zstandard, or delete a wrong record and build again",
+                )
+            )
+        write(place, replace(lock, image=replace(lock.image, zstd=found)).text())
 
     @contextmanager
     def known(self, row: Row) -> Iterator[OciImage]:

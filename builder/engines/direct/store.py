@@ -130,7 +130,7 @@ class Store:
                 yield Item(path=path, size=_size(path), used=_used(path))
 
     def delete(self, items: Iterable[Item]) -> int:
-        """Delete items; returns their bytes. Only to be called in `alone`."""
+        """Delete items, in `alone` or where nobody else can use them; returns their bytes."""
         freed = 0
         for item in items:
             if item.path.is_dir():
