@@ -23,7 +23,7 @@ from builder.errors import BadInputError, CheckFailedError, Fault, NothingSelect
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import Plan
+from builder.plan import Plan, image_tag
 from builder.plan import plan as plan_image
 from builder.project import Project, differing, write
 
@@ -315,7 +315,9 @@ def build(project: Project, row: Row, engine: DockerEngine, say: Say, *, verbose
         buildkit.require_room(intended, engine)
     on = base.provide(row.base, engine, say, locks=project.bases)
     say(f"{row.id}: building on {on.origin}")
-    return buildkit.build(intended, project.image(row.id), on, engine, say, verbose=verbose)
+    built = buildkit.build(intended, project.image(row.id), on, engine, say, verbose=verbose)
+    _name_too(row, engine, say)
+    return built
 
 
 def direct(project: Project, say: Say) -> DirectRows:
@@ -386,7 +388,18 @@ def load(project: Project, row: Row, engine: DockerEngine, say: Say) -> Loaded:
 
     found = direct(project, say)
     with found.known(row) as image:
-        return load_into(image, engine, say, plain=lambda part: compressed(part, "none", found.store))
+        loaded = load_into(image, engine, say, plain=lambda part: compressed(part, "none", found.store))
+    _name_too(row, engine, say)
+    return loaded
+
+
+def _name_too(row: Row, engine: DockerEngine, say: Say) -> None:
+    """Let an engine's image of a row answer to the row's other names as well."""
+    for alias in row.aliases:
+        engine.name_too(image_tag(row.id), image_tag(alias))
+        say(f"{row.id}: it is {image_tag(alias)} too")
+    if row.aliases:
+        engine.remove_replaced_images()  # one that had only such a name left
 
 
 def push(  # noqa: PLR0913 - what, where to, and how
@@ -581,6 +594,7 @@ def pieces(project: Project, row: Row, folder: Path, size: int, say: Say) -> tup
             folder,
             size,
             samples=cutting.sample_files(),
+            speech=cutting.sample_speech(),
             fetch=cutting.fetching(store.wheels, say, extra),
         )
 

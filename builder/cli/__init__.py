@@ -395,7 +395,7 @@ def _without_engine(wish: str, output: Path | None, compression: str) -> str:
 @click.option(
     "--python",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Prove the environment of this interpreter, as LD_LIBRARY_PATH is set, instead of an image.",
+    help="Prove the environment of this interpreter, with the row's own library path, instead of an image.",
 )
 @engine_option
 @click.pass_obj
@@ -453,8 +453,7 @@ def _alone(chosen: Sequence[Row], named: Sequence[str], root: Path | None, pytho
     return chosen[0]
 
 
-cli.add_command(travelling.wheels)
-for command in (images.repro, images.load, images.push, images.diff):
+for command in (images.repro, images.load, images.push, travelling.wheels, images.diff):
     cli.add_command(command)
 
 

@@ -76,8 +76,11 @@ def sweep(
         say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
         return swept
 
-    with ThreadPoolExecutor(at_once) as pool:
+    pool = ThreadPoolExecutor(at_once)
+    try:
         found = tuple(pool.map(one, rows))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # who interrupts waits for those under way
     if len(rows) == len(pipeline.rows(project, ())):
         write(project.sweep, _text(found, time.monotonic() - started))
     return found

@@ -20,9 +20,9 @@ def clean_engine(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: 
     if left := engine.remove_test_containers():
         say(f"{left} left-over test containers deleted")
     for row in rows:
-        tag = image_tag(row.id)
-        if engine.remove_image(tag):
-            say(f"{tag} deleted")
+        for tag in map(image_tag, (*row.aliases, row.id)):  # it stays as long as it has a name
+            if engine.remove_image(tag):
+                say(f"{tag} deleted")
     engine.remove_replaced_images()
     if cache:
         say(f"BuildKit's cache: {engine.prune_cache() / 1e9:.1f} GB freed")

@@ -214,6 +214,12 @@ class DockerEngine:
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=version)
 
     @_answering()
+    def name_too(self, tag: str, other: str) -> None:
+        """Give an image that the engine has another name as well; what had that name loses it."""
+        repository, _, version = other.partition(":")
+        self._client.api.tag(tag, repository, version)
+
+    @_answering()
     def remove_image(self, tag: str) -> bool:
         """Delete an image; False when there was none."""
         try:

@@ -36,11 +36,7 @@ def best_evidence(project: Project, row: Row) -> Evidence | None:
 
     Where the GPU had only an environment, the weights are those of the image that was seen without one.
     """
-    lock = _valid_lock(project, row)
-    found = _best(project, row, lock)
-    if found and not found.image and (weighed := _found(project, row, lock, gpu=False)):
-        return replace(found, image=weighed.image)
-    return found
+    return _best(project, row, _valid_lock(project, row))
 
 
 def _listed(project: Project, row: Row) -> Listed:
@@ -60,7 +56,14 @@ def _listed(project: Project, row: Row) -> Listed:
         level=_level(project, row, lock, found),
         proven=_proven(found),
         evidence=_state(project, row, found),
+        pull=lock.image.size if lock and lock.image else None,
+        disk=_disk(found),
+        first_words=found.first_words if found else None,
     )
+
+
+def _disk(found: Evidence | None) -> int | None:
+    return int(found.image["bytes"]) if found and found.image else None
 
 
 def _shown(values: Sequence[str]) -> str | None:
@@ -77,8 +80,10 @@ def _valid_lock(project: Project, row: Row) -> Lock | None:
 
 
 def _best(project: Project, row: Row, lock: Lock | None) -> Evidence | None:
-    """What was seen on a GPU counts more."""
-    return _found(project, row, lock, gpu=True) or _found(project, row, lock, gpu=False)
+    on_gpu, without = (_found(project, row, lock, gpu=gpu) for gpu in (True, False))
+    if on_gpu and without and not on_gpu.image:
+        return replace(on_gpu, image=without.image)
+    return on_gpu or without
 
 
 def _found(project: Project, row: Row, lock: Lock | None, *, gpu: bool) -> Evidence | None:

@@ -42,6 +42,9 @@ class Listed:
             where not even the proof holds, and for known-bad rows.
         proven: `passed`, `failed`, or None where there is no evidence for this lock.
         evidence: `valid`, `of another lock`, or `none`.
+        pull: Bytes to pull of the image that the lock records, or None.
+        disk: Bytes on disk of the image that was tested, or None.
+        first_words: Seconds from the start of faster-whisper to its first words, or None.
     """
 
     id: str
@@ -57,6 +60,9 @@ class Listed:
     level: str | None = None
     proven: str | None
     evidence: str = "none"
+    pull: int | None = None
+    disk: int | None = None
+    first_words: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""

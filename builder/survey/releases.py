@@ -157,7 +157,7 @@ def _release(name: str, version: str, blank: Question, *, alone: bool) -> Releas
 
 def _platform_wheel(resolved: Resolved, blank: Question) -> Iterator[Package]:
     wheel = best_wheel(resolved, blank.python, blank.glibc)
-    if wheel and not wheel.file.endswith("-any.whl"):
+    if wheel and wheel.size is not None and not wheel.file.endswith("-any.whl"):  # PyPI tells every size
         yield Package(
             name=resolved.name,
             version=resolved.version,

@@ -30,6 +30,7 @@ from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.pipeline import project_library
 from builder.plan import HOME, image_tag, overlay_folder
+from builder.plan import plan as plan_image
 from builder.project import Project, find
 from builder.shell import SYSTEM
 from builder.verdict.setting import Setting, settings_of_row
@@ -38,6 +39,9 @@ from builder.verify.samples import Samples, samples
 PROBE = Path(__file__).parents[2] / "builder" / "probe"
 NOBODY = "65534:65534"
 ENGINES = ("docker", "direct", "environment")
+NOT_AN_IMAGE = (
+    "not an image: an installed environment has no labels, no loader's cache and no base of its own"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,16 +101,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Hold a known-bad row to its own claims; the others are not its claims, so they are not even skipped.
 
-    So it is with an installed environment, which has no labels, no loader's cache and no base of its own.
+    What asks for an image is skipped in an installed environment, so that its evidence says what it lacks.
     """
     bad = _row(config).status == "known-bad"
     anywhere = config.getoption("--engine") == "environment"
     chosen = [
         item
         for item in items
-        if (item.get_closest_marker("any_row") or bool(item.get_closest_marker("known_bad")) == bad)
-        and (item.get_closest_marker("anywhere") or not anywhere)
+        if item.get_closest_marker("any_row") or bool(item.get_closest_marker("known_bad")) == bad
     ]
+    for item in chosen:
+        if anywhere and not item.get_closest_marker("anywhere"):
+            item.add_marker(pytest.mark.skip(reason=NOT_AN_IMAGE))
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 
@@ -154,7 +160,7 @@ class Probe:
 
     def _json(self, *arguments: str, **variables: str) -> dict[str, Any]:
         path = f"{self.prefix}/bin:/usr/bin:/bin"
-        told = {"PATH": path, **needed(self.host), **variables}
+        told = {"PATH": path, **needed(self.host, self.environment), **variables}
         given = [f"{name}={value}" for name, value in told.items()]
         words = shlex.join(["env", "-i", *given, f"{self.prefix}/bin/python", "-I", "/tmp/probe", *arguments])
         done = self.host.run(words)
@@ -175,10 +181,10 @@ def here(host: Any, path: str) -> str:
     return found.here(path) if isinstance(found, installed.InstalledContainer) else path
 
 
-def needed(host: Any) -> dict[str, str]:
+def needed(host: Any, environment: str) -> dict[str, str]:
     """The variables that an installed environment needs; an image needs none."""
     found = container_of(host)
-    return found.variables if isinstance(found, installed.InstalledContainer) else {}
+    return found.variables(environment) if isinstance(found, installed.InstalledContainer) else {}
 
 
 @pytest.fixture(scope="session")
@@ -240,13 +246,14 @@ def in_a_sandbox(project: Project, image: Path, *, gpus: bool) -> Iterator[Conta
 
 
 @pytest.fixture(scope="session")
-def container(request: pytest.FixtureRequest, project: Project, row: Row, gpus: bool) -> Iterator[Container]:
+def container(
+    request: pytest.FixtureRequest, project: Project, row: Row, lock: Lock, gpus: bool
+) -> Iterator[Container]:
     image: Path | None = request.config.getoption("--image")
     python: Path | None = request.config.getoption("--python")
     made: AbstractContextManager[Container]
     if python:
-        names = [name for name, _ in row.stacks()]
-        made = installed.container(python, names, name=image_tag(row.id))
+        made = installed.container(python, plan_image(row, lock).environments, name=image_tag(row.id))
     else:
         made = in_a_sandbox(project, image, gpus=gpus) if image else in_docker(project, row, gpus=gpus)
     with made as running:

@@ -89,6 +89,7 @@ def mixed_up(turns: Sequence[Turn]) -> list[Turn]:
     return [*before, replace(one, speaker=other.speaker), replace(other, speaker=one.speaker)]
 
 
+@pytest.mark.anywhere
 def test_a_wrong_answer_has_a_high_error_rate(people: SpeakerSamples) -> None:
     right = people.reference
     assert error_rate(right, right) == 0

@@ -337,6 +337,9 @@ class TestStreams:
             "level": None,
             "proven": None,
             "evidence": "none",
+            "pull": None,
+            "disk": None,
+            "first_words": None,
         }
         edit(project.matrix, "torch: 2.4.1", "torch: 2.4.0")
         [red] = json.loads(cuvee("list", "--json", "red").out)
@@ -415,7 +418,7 @@ class TestInterruption:
 class TestHelp:
     STAGES = (
         *("list", "lock", "facts", "check", "survey", "render", "base", "build", "test", "repro"),
-        *("load", "push", "diff", "run", "ci", "drift", "clean"),
+        *("load", "push", "wheels", "diff", "run", "ci", "drift", "clean"),
         *("explain", "doctor", "engine"),
     )
 
@@ -632,6 +635,40 @@ class TestProof:
             f"Run `cuvee test {row}` after mending it."
             for row in ("red", "white")
         ]
+
+    def test_what_lies_elsewhere_is_proven_there(
+        self, cuvee: Cuvee, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        asked: list[tuple[str, str, bool]] = []
+
+        def record(kind: str) -> Callable[..., Evidence]:
+            def prove(_: Project, row: Row, place: Path, __: object, *, gpus: bool) -> Evidence:
+                asked.append((f"{kind} {row.id}", str(place), gpus))
+                return proof(row.id, PASSED)
+
+            return prove
+
+        monkeypatch.setattr(pipeline, "test_root", record("root"))
+        monkeypatch.setattr(pipeline, "test_environment", record("environment"))
+        python = tmp_path / "python"
+        python.touch()
+        assert cuvee("test", "red", "--root", str(tmp_path)).code == 0
+        assert cuvee("test", "red", "--python", str(python), "--gpus").code == 0
+        assert asked == [("root red", str(tmp_path), False), ("environment red", str(python), True)]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("red", "--root", ".", "--python", "README.md"), "are two places: give one of both"),
+            (("--root", "."), "are of one row: name it"),
+            (("red", "white", "--python", "README.md"), "are of one row: name it"),
+            (("--all", "--root", "."), "leave out --root and --python"),
+        ],
+    )
+    def test_a_place_is_of_one_row(self, cuvee: Cuvee, words: tuple[str, ...], said: str) -> None:
+        ended = cuvee("test", *words)
+        assert ended.code == 2
+        assert said in " ".join(ended.err.split())
 
     def test_skips_alone_prove_nothing(self, cuvee: Cuvee, prove: Callable[..., None]) -> None:
         prove(red=(SKIPPED, SKIPPED))

@@ -56,6 +56,7 @@ class FakeDocker:
         self.api = SimpleNamespace(
             base_url="http+docker://localhost",
             import_image_from_file=self._import,
+            tag=self._tag,
             prune_builds=lambda: self._asked({"SpaceReclaimed": 7}),
         )
 
@@ -101,6 +102,10 @@ class FakeDocker:
         if self._asked(name) not in self.on_disk:
             raise ImageNotFound(f"404: no such image {name}")
         del self.on_disk[name]
+
+    def _tag(self, name: str, repository: str, tag: str) -> bool:
+        self.on_disk[f"{repository}:{tag}"] = self._get(name).id
+        return True
 
     def _import(self, file: str, *, repository: str, tag: str) -> str:
         self.on_disk[f"{repository}:{tag}"] = f"sha256:{Path(file).read_text(encoding='utf-8')}"
@@ -327,6 +332,12 @@ class TestImages:
         engine_of(fake).import_archive(tmp_path / "base.tar", "cuvee-base:bookworm")
         assert fake.on_disk == {"cuvee-base:bookworm": "sha256:root"}
 
+    def test_an_image_may_have_another_name_which_another_one_loses(self) -> None:
+        fake = FakeDocker("cuvee:cu121", "cuvee:cu128", "cuvee:latest")
+        engine_of(fake).name_too("cuvee:cu128", "cuvee:latest")
+        assert fake.on_disk["cuvee:latest"] == fake.on_disk["cuvee:cu128"]
+        assert fake.on_disk["cuvee:cu121"] != fake.on_disk["cuvee:cu128"]
+
     def test_removing_tells_whether_there_was_something(self) -> None:
         engine = engine_of(FakeDocker("cuvee:cu121"))
         assert engine.remove_image("cuvee:cu121")
@@ -536,7 +547,7 @@ class TestContainers:
 
 
 class TestCleaning:
-    ROWS = (SimpleNamespace(id="red"), SimpleNamespace(id="white"))
+    ROWS = (SimpleNamespace(id="red", aliases=("latest",)), SimpleNamespace(id="white", aliases=()))
 
     def cleaned(self, fake: FakeDocker, *, cache: bool = False) -> list[str]:
         said: list[str] = []
@@ -554,6 +565,11 @@ class TestCleaning:
         fake = FakeDocker("cuvee:red", "cuvee:rose", "debian:bookworm-slim")
         assert self.cleaned(fake) == ["cuvee:red deleted"]
         assert set(fake.on_disk) == {"cuvee:rose", "debian:bookworm-slim"}
+
+    def test_an_images_other_names_go_with_it(self) -> None:
+        fake = FakeDocker("cuvee:red", "cuvee:latest", "cuvee:rose")
+        assert self.cleaned(fake) == ["cuvee:latest deleted", "cuvee:red deleted"]
+        assert set(fake.on_disk) == {"cuvee:rose"}
 
     def test_what_killed_tests_left_goes_too(self) -> None:
         fake = FakeDocker("cuvee:red")

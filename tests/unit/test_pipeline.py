@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -451,3 +453,19 @@ class TestShared:
         assert set(pipeline._shared(project)) == {project.root / "README.md"}
         names = {path.name for path in pipeline._shared(Project(ROOT))}
         assert names > {"README.md", "doctor.py", "matrix.schema.json", "check.schema.json"}
+
+
+def test_an_engines_image_answers_to_the_rows_other_names_too() -> None:
+    named: list[tuple[str, ...]] = []
+    engine: Any = SimpleNamespace(
+        name_too=lambda *names: named.append(names), remove_replaced_images=lambda: named.append(("removed",))
+    )
+    said: list[str] = []
+    for row in (
+        SimpleNamespace(id="white", aliases=()),
+        SimpleNamespace(id="red", aliases=("latest", "new")),
+    ):
+        known: Any = row
+        pipeline._name_too(known, engine, said.append)
+    assert named == [("cuvee:red", "cuvee:latest"), ("cuvee:red", "cuvee:new"), ("removed",)]
+    assert said == ["red: it is cuvee:latest too", "red: it is cuvee:new too"]

@@ -137,6 +137,12 @@ def test_an_environment_on_a_gpu_has_the_weights_of_the_image(project: Project) 
     assert (best.level, best.where, best.image) == ("gpu", "environment", weighed.image)
 
 
+def test_the_list_tells_what_an_image_weighs_and_how_soon_it_speaks(project: Project) -> None:
+    assert (found(project).disk, found(project).first_words) == (None, None)
+    evidence(project, checks=HEARD, measured={"faster-whisper cpu": {"first_words_seconds": 2.5}})
+    assert (found(project).disk, found(project).first_words) == (2_500_000_000, 2.5)
+
+
 def test_the_list_is_what_its_schema_says(project: Project) -> None:
     told = json.loads(json.dumps(found(project).to_json()))
     described = json.loads(listing_schema())["$defs"]["Listed"]
