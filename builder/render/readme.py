@@ -104,20 +104,20 @@ def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:
             " ".join(f"`{name}`" for name in (row.id, *row.aliases)),
             row.summary,
             *(value or "-" for value in (row.cuda, row.cudnn, row.torch, row.ctranslate2)),
-            *_weights(found),
+            *_weights(row, found),
             _checks(row, found),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _weights(found: Evidence | None) -> tuple[str, str, str]:
+def _weights(row: Listed, found: Evidence | None) -> tuple[str, str, str]:
     """Bytes to pull, bytes on disk, seconds to the first words, as far as they are known."""
-    if not found or not found.image:
-        return "", "", ""
-    pull, disk = int(found.image["pull"]) / 1e9, int(found.image["bytes"]) / 1e9
-    words = f"{found.first_words:.1f} s" if found.first_words is not None else ""
-    return f"{pull:.2f} GB" if pull else "", f"{disk:.2f} GB", words
+    pull = f"{row.pull / 1e9:.2f} GB" if row.pull else ""
+    zstd = f", {row.pull_zstd / 1e9:.2f} GB with zstd" if row.pull_zstd else ""
+    disk = f"{row.disk / 1e9:.2f} GB" if row.disk else ""
+    words = f"{found.first_words:.1f} s" if found and found.first_words is not None else ""
+    return pull + zstd, disk, words
 
 
 def _hosts(verdicts: Iterable[Verdict]) -> str:

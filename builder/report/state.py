@@ -57,6 +57,7 @@ def _listed(project: Project, row: Row) -> Listed:
         proven=_proven(found),
         evidence=_state(project, row, found),
         pull=lock.image.size if lock and lock.image else None,
+        pull_zstd=lock.image.zstd.size if lock and lock.image and lock.image.zstd else None,
         disk=_disk(found),
         first_words=found.first_words if found else None,
     )

@@ -43,6 +43,7 @@ class Listed:
         proven: `passed`, `failed`, or None where there is no evidence for this lock.
         evidence: `valid`, `of another lock`, or `none`.
         pull: Bytes to pull of the image that the lock records, or None.
+        pull_zstd: The same with zstd's layers, or None where nobody has made them yet.
         disk: Bytes on disk of the image that was tested, or None.
         first_words: Seconds from the start of faster-whisper to its first words, or None.
     """
@@ -61,6 +62,7 @@ class Listed:
     proven: str | None
     evidence: str = "none"
     pull: int | None = None
+    pull_zstd: int | None = None
     disk: int | None = None
     first_words: float | None = None
 

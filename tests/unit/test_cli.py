@@ -338,6 +338,7 @@ class TestStreams:
             "proven": None,
             "evidence": "none",
             "pull": None,
+            "pull_zstd": None,
             "disk": None,
             "first_words": None,
         }
