@@ -84,7 +84,7 @@ class TestDiff:
         told = json.loads(self.diff("cu121-no-cudnn8", "cu121", "--json"))
         assert [layer["title"] for layer in told["pulled"]] == [
             layer.title for layer in recorded("cu121").layers if "cudnn-cu12 8" in layer.title
-        ] + ["loader"]
+        ] + ["loader", "launcher"]
         assert told["pulled_bytes"] + told["shared_bytes"] == recorded("cu121").size
 
     def test_a_word_that_is_no_row_is_not_asked_of_a_registry(self) -> None:
