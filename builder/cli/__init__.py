@@ -386,7 +386,7 @@ def _without_engine(wish: str, output: Path | None, compression: str) -> str:
 @cli.command()
 @rows_argument
 @click.option("--gpus", is_flag=True, help="Run the GPU checks too; they fail where there is no GPU.")
-@click.option("--all", "every", is_flag=True, help="Build and test rows one after the other, all by default.")
+@click.option("--all", "every", is_flag=True, help="Build and test rows, two at a time; all rows by default.")
 @click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),

@@ -115,11 +115,6 @@ def settings_of_row(row: Row, lock: Lock, library: Library) -> tuple[Setting, ..
     )
 
 
-def of_row(row: Row, lock: Lock, library: Library) -> Setting:
-    """A row's first environment in its image, as `settings_of_row` has it."""
-    return settings_of_row(row, lock, library)[0]
-
-
 def base_name(row: Row) -> str:
     """What the base of a row is recorded as: with FFmpeg where the row has Debian's."""
     return row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else "")

@@ -15,14 +15,15 @@ Level = Literal["proved", "loaded", "cpu", "gpu"]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 
-_SHOWN_BY: Mapping[Level, str] = {
+SHOWN_BY: Mapping[Level, str] = {
     "loaded": "test_every_elf_file_finds_what_it_needs",
     "cpu": "test_it_hears_what_is_said",
     "gpu": "test_the_gpu_does_the_work",
 }
 """The check of `tests/images` that reaches a level, in whatever environment and with whatever tool."""
 
-_FAILS = "test_it_fails_as_it_is_known_to"
+FAILS = "test_it_fails_as_it_is_known_to"
+"""The check that a known-bad row passes by failing as it says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,13 +94,13 @@ class Evidence:
         """
         if not self.holds or self.status != "good":
             return None
-        reached = [level for level, check in _SHOWN_BY.items() if self._passed(check)]
+        reached = [level for level, check in SHOWN_BY.items() if self._passed(check)]
         return reached[-1] if reached else None
 
     @property
     def fails_as_recorded(self) -> bool:
         """Whether a known-bad row was seen to fail with its own message."""
-        return self.holds and self.status == "known-bad" and self._passed(_FAILS)
+        return self.holds and self.status == "known-bad" and self._passed(FAILS)
 
     @property
     def first_words(self) -> float | None:

@@ -19,7 +19,7 @@ from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import image_tag
 from builder.project import Project
-from builder.verify.evidence import Check, Evidence
+from builder.verify.evidence import FAILS, Check, Evidence
 
 Say = Callable[[str], None]
 VERSIONS = "test_the_versions_inside_are_the_locks"
@@ -107,7 +107,7 @@ def of_refusal(row: Row, refusal: Callable[[Row], str]) -> Evidence:
     except CheckFailedError as error:
         reason = "; ".join(fault.cause for fault in error.faults)
     check = Check(
-        name="test_it_fails_as_it_is_known_to",
+        name=FAILS,
         outcome="failed" if reason else "passed",
         seconds=round(time.monotonic() - started, 2),
         reason=reason,

@@ -22,7 +22,7 @@ from builder.project import Project
 from builder.report.budgets import disk_faults, pull_faults
 from builder.report.state import best_evidence, listed
 from builder.report.tables import Listed, built, listing, listing_schema, planned
-from builder.verify.evidence import Check, Evidence
+from builder.verify.evidence import FAILS, SHOWN_BY, Check, Evidence
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,6 +111,14 @@ def test_the_level_is_the_highest_that_was_reached_and_none_where_something_fail
     project: Project, checks: tuple[Check, ...], level: str | None
 ) -> None:
     assert evidence(project, checks=checks).level == level
+
+
+def test_what_reaches_a_level_is_a_check_of_images() -> None:
+    """Were one of them renamed, no row would reach its level any more, and nobody would know why."""
+    suite = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "images").glob("test_*.py")
+    )
+    assert all(f"def {name}(" in suite for name in (*SHOWN_BY.values(), FAILS))
 
 
 def test_a_known_bad_row_has_no_level_and_fails_as_it_says(project: Project) -> None:
