@@ -681,6 +681,16 @@ class TestProof:
         )
 
 
+    def test_an_image_that_is_over_its_budget_fails(
+        self, cuvee: Cuvee, project: Project, prove: Callable[..., None]
+    ) -> None:
+        edit(project.matrix, "    torch: 2.4.1", "    budget: {pull: 9, disk: 0.001}\n    torch: 2.4.1")
+        prove(red=(PASSED,))
+        ended = cuvee("test", "red")
+        assert ended.code == 1
+        assert "rows.red.budget.disk: its image on disk is" in ended.err
+
+
 class TestEngine:
     def test_a_machine_that_cannot_have_a_private_engine_is_told_all_reasons(
         self, cuvee: Cuvee, monkeypatch: pytest.MonkeyPatch
