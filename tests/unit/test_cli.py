@@ -680,7 +680,6 @@ class TestProof:
             "Run `cuvee test red` where its checks can run.\n"
         )
 
-
     def test_an_image_that_is_over_its_budget_fails(
         self, cuvee: Cuvee, project: Project, prove: Callable[..., None]
     ) -> None:
