@@ -82,7 +82,7 @@ format: setup ## Format the code
 	@.venv/bin/ruff check --fix .
 
 bench: setup engine ## Measure the same lock built in several ways, and hold it against the limits: make bench [ROW]
-	@failed=0; for part in dockerfile direct; do .venv/bin/python -m tests.bench.$$part $(ROWS) || failed=1; done; exit $$failed
+	@failed=0; for part in dockerfile direct launcher; do .venv/bin/python -m tests.bench.$$part $(ROWS) || failed=1; done; exit $$failed
 
 engine: setup ## Start a private Docker engine if no engine answers
 	@$(CUVEE) engine start

@@ -13,9 +13,12 @@ from pathlib import PurePosixPath
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from builder import ffmpeg
 from builder.errors import BadInputError, Fault
+from builder.ffmpeg import Link
 from builder.known import data
 from builder.layering import Layer, grouped, layers
+from builder.left_out import NOTHING, LeftOut, left_out
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 
@@ -60,14 +63,6 @@ class PlannedEnvironment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A symbolic link in the image."""
-
-    path: PurePosixPath
-    target: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """An image before it is built.
 
@@ -76,8 +71,7 @@ class Plan:
         summary: The row's summary.
         base_image: What `docker build` starts from when nothing else is said.
         base_packages: Debian's packages that the base must have.
-        ffmpeg_packages: Debian's packages for FFmpeg's shared libraries and for Python's, which torchcodec
-            needs too; empty where the row wants none.
+        system_packages: Debian's packages beyond those, for what opens FFmpeg's libraries; mostly none.
         suite: The Debian suite of the base.
         suites: Further suites of Debian that its packages may come from.
         index: The name of the row's extra index, or None.
@@ -86,7 +80,8 @@ class Plan:
         layers: In the order of how seldom they change: what changes most comes last.
         tools: What installs; never in the image.
         loader: Folders that the loader's cache must offer: what is opened by name and found by nothing else.
-        links: Programs that must be found on the path.
+        links: Programs that must be found on the path, and libraries where the loader looks.
+        left_out: Files of wheels that it does not have.
         environment: Environment variables of the image.
         labels: The image's labels.
     """
@@ -95,7 +90,7 @@ class Plan:
     summary: str
     base_image: str
     base_packages: tuple[str, ...]
-    ffmpeg_packages: tuple[str, ...]
+    system_packages: tuple[str, ...]
     suite: str
     suites: tuple[str, ...]
     index: str | None
@@ -105,6 +100,7 @@ class Plan:
     tools: tuple[Package, ...]
     loader: tuple[PurePosixPath, ...]
     links: tuple[Link, ...]
+    left_out: LeftOut = NOTHING
     environment: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
 
@@ -137,7 +133,7 @@ def plan(row: Row, lock: Lock) -> Plan:
         summary=row.summary,
         base_image=row.base.image,
         base_packages=row.base.packages,
-        ffmpeg_packages=row.base.ffmpeg_packages if row.ffmpeg == "shared" else (),
+        system_packages=row.system_packages,
         suite=row.base.suite,
         suites=row.base.suites,
         index=row.index,
@@ -145,8 +141,9 @@ def plan(row: Row, lock: Lock) -> Plan:
         environments=environments,
         layers=tuple(_layers(row, lock)),
         tools=lock.tools,
-        loader=loader_folders(lock, row.python),
+        loader=loader(lock, row),
         links=tuple(_links(lock, row)),
+        left_out=left_out(row.leave_out),
         environment=tuple(_variables(row, environments[0].prefix)),
         labels=tuple(_labels(row, lock)),
     )
@@ -301,12 +298,28 @@ def roots(lock: Lock, python: str) -> Iterator[tuple[Environment, PurePosixPath]
         yield environment, site_packages(HOME / environment.name, python)
 
 
+def codecs(lock: Lock, row: Row) -> tuple[Link, ...]:
+    """Links by which FFmpeg's libraries are found, where the row takes them from PyAV."""
+    parts = [part for part in lock.environments if row.ffmpeg == "pyav" and part.package("torchcodec")]
+    sites = ((part, site_packages(HOME / part.name, row.python)) for part in parts)
+    return tuple(link for part, site in sites for link in ffmpeg.libraries(part, site))
+
+
+def loader(lock: Lock, row: Row) -> tuple[PurePosixPath, ...]:
+    """The folders that the loader's cache offers: `loader_folders`, and where a codec's siblings lie.
+
+    A library that is found by a link looks for its siblings beside the link (glibc's $ORIGIN), not beside
+    itself; the cache has them.
+    """
+    beside = {link.target.parent for link in codecs(lock, row)}
+    return tuple(sorted({*loader_folders(lock, row.python), *beside}))
+
+
 def _links(lock: Lock, row: Row) -> Iterator[Link]:
-    """`ffmpeg` on the path: WhisperX and whisper start the program by that name."""
-    package = lock.main.package("imageio-ffmpeg")
-    if package and package.facts.binaries and row.ffmpeg == "static":
-        root = site_packages(HOME / lock.main.name, row.python)
-        yield Link(path=HOME / lock.main.name / "bin" / "ffmpeg", target=root / package.facts.binaries[0])
+    if row.ffmpeg in {"static", "pyav"}:
+        prefix = HOME / lock.main.name
+        yield from ffmpeg.program(lock.main, prefix, site_packages(prefix, row.python))
+    yield from codecs(lock, row)
 
 
 def _variables(row: Row, prefix: PurePosixPath) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.abi.library import Library
 from builder.engines.private import PrivateEngine
 from builder.errors import BadInputError, CuveeError, Fault
 
@@ -54,6 +55,11 @@ class Project:
     def survey(self) -> Path:
         """The survey's folder: its releases, their facts, its tables and what confirmed them."""
         return self.root / "survey"
+
+    @property
+    def library(self) -> Library:
+        """The facts that are recorded: those of locked wheels, then those of the survey."""
+        return Library(folders=(self.facts, self.survey / "facts"))
 
     @property
     def sweep(self) -> Path:

@@ -6,6 +6,7 @@ record. Locks hold what comes out of here: another answer for the same wheel cha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -76,7 +77,14 @@ def _imageio_ffmpeg(archive: Archive) -> Summary:
     return Summary(binaries=_paths(archive, "imageio_ffmpeg/binaries/", "ffmpeg-linux*"))
 
 
+def _av(archive: Archive) -> Summary:
+    """FFmpeg's libraries, which others than PyAV can use."""
+    found = _paths(archive, "av.libs/", "lib*.so*")
+    return Summary(libraries=tuple(path for path in found if re.match(r"av\.libs/lib(av|sw)", path)))
+
+
 READERS: Mapping[str, Callable[[Archive], Summary]] = {
+    "av": _av,
     "ctranslate2": _ctranslate2,
     "imageio-ffmpeg": _imageio_ffmpeg,
     "torch": _torch,

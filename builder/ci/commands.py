@@ -13,7 +13,7 @@ _TO = f"${REGISTRY}"
 
 def base_name(row: Row) -> str:
     """The base of a row, as `cuvee base` is asked for it."""
-    also = row.base.ffmpeg_packages if row.ffmpeg == "shared" else ()
+    also = row.system_packages
     return " ".join((row.base.id, *(f"--with {package}" for package in also)))
 
 

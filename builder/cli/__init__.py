@@ -133,13 +133,13 @@ def list_rows(context: Context, rows: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
     """Resolve rows as of their day, and write their locks."""
-    from builder import pipeline
+    from builder import direct, pipeline
 
     project = context.project
     if check:
         chosen = with_lock(project, rows)
         run_all(partial(pipeline.check_lock, project, row) for row in chosen)
-        run_all(partial(pipeline.check_image, project, row, say) for row in chosen)
+        run_all(partial(direct.check, project, row, say) for row in chosen)
         return
     with ThreadPoolExecutor(LOCKED_AT_ONCE) as pool:  # uv waits for the index most of the time
         raise_all(list(filter(None, pool.map(partial(_lock, project, rows), pipeline.rows(project, rows)))))
@@ -147,13 +147,13 @@ def lock(context: Context, rows: tuple[str, ...], check: bool) -> None:
 
 def _lock(project: Project, named: tuple[str, ...], row: Row) -> CuveeError | None:
     """Lock one row and say so; what went wrong is for the end, when all are through."""
-    from builder import pipeline
+    from builder import pipeline, rowfiles
     from builder.verdict import refusal
 
     try:
         if refusal.is_known(row):
             say(f"{row.id}: refused, as it is known to be: {pipeline.refusal(row)}")
-        elif not named and (why := pipeline.unlocked(project, row)):
+        elif not named and (why := rowfiles.unlocked(project, row)):
             say(f"{row.id}: {why}")
         else:
             locked = pipeline.lock(project, row, say, again=True)
@@ -170,14 +170,14 @@ def _lock(project: Project, named: tuple[str, ...], row: Row) -> CuveeError | No
 @click.pass_obj
 def facts(context: Context, rows: tuple[str, ...], base: str | None, check: bool) -> None:
     """Record what the binaries of locked wheels say of themselves."""
-    from builder import pipeline
+    from builder import bases, pipeline
 
     project = context.project
     if check:
         pipeline.check_facts(project)
         return
     if base:
-        pipeline.base_facts(project, pipeline.base(project, base), say)
+        bases.record_facts(project, bases.named(project, base), say)
         return
     for row in with_lock(project, rows):
         names = pipeline.facts(project, row, say)
@@ -270,9 +270,10 @@ def survey(  # noqa: PLR0913, PLR0917 - a command's options
     """Prove every CTranslate2 release against every torch release, and write the table."""
     from datetime import UTC, datetime
 
-    from builder import pipeline
+    from builder import bases
+    from builder.survey.files import survey_files
 
-    files = pipeline.survey_files(context.project, base, python)
+    files = survey_files(context.project, bases.named(context.project, base), python)
     if update:
         files.update(datetime.now(UTC).date(), say)
     if confirm:

@@ -90,25 +90,25 @@ class Context:
 
     def either(self, wish: str) -> Engine:
         """The engine to test and run with."""
-        from builder import pipeline
+        from builder import direct
 
-        return self.docker(wish) or pipeline.direct_engine(self.project, say)
+        return self.docker(wish) or direct.engine(self.project, say)
 
 
 def has_lock(project: Project, row: Row) -> bool:
     """Whether a row has a lock, or should have one."""
-    from builder import pipeline
+    from builder import rowfiles
 
-    return not pipeline.unlocked(project, row)
+    return not rowfiles.unlocked(project, row)
 
 
 def with_lock(project: Project, rows: Sequence[str]) -> list[Row]:
     """The rows asked for, or all, but for those that rightly have no lock; a word is said of each such."""
-    from builder import pipeline
+    from builder import pipeline, rowfiles
 
     chosen = pipeline.rows(project, rows)
     for row in chosen:
-        if why := pipeline.unlocked(project, row):
+        if why := rowfiles.unlocked(project, row):
             say(f"{row.id}: {why}")
     return [row for row in chosen if has_lock(project, row)]
 

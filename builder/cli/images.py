@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bases", nargs=-1, metavar="[BASE]...")
+@click.argument("names", nargs=-1, metavar="[BASE]...")
 @click.option("--update", is_flag=True, help="Make them of what Debian has today, and write their locks.")
 @click.option("--from", "reference", help="Take them from this repository, which has an image on each.")
 @click.option("--with", "also", multiple=True, help="A package of Debian on top, such as ffmpeg.")
 @click.pass_obj
 def base(
-    context: Context, bases: tuple[str, ...], update: bool, reference: str | None, also: tuple[str, ...]
+    context: Context, names: tuple[str, ...], update: bool, reference: str | None, also: tuple[str, ...]
 ) -> None:
     """Make the bases that rows lie on, as their locks name them."""
-    from builder import pipeline
+    from builder import bases
 
     if update and reference:
         raise click.UsageError("--update makes new bases, and --from takes the locked ones: give one of both")
     project = context.project
-    for name in bases or pipeline.base_names(project):
-        chosen = pipeline.base(project, name)
+    for name in names or bases.names(project):
+        chosen = bases.named(project, name)
         if reference:
-            digest = pipeline.fetch_base(project, chosen, also, reference, say)
+            digest = bases.fetch(project, chosen, also, reference, say)
         else:
-            make = pipeline.update_base if update else pipeline.provide_base
+            make = bases.update if update else bases.provide
             digest = make(project, chosen, also, say)
         say(f"{name}: {digest}")
 
@@ -51,10 +51,10 @@ def base(
 @click.pass_obj
 def repro(context: Context, rows: tuple[str, ...], anew: bool) -> None:
     """Build rows twice from scratch without an engine, and see that both are the recorded image."""
-    from builder import pipeline
+    from builder import direct, pipeline
 
     for row in pipeline.rows(context.project, rows):
-        digest = pipeline.repro(context.project, row, say, anew=anew)
+        digest = direct.repro(context.project, row, say, anew=anew)
         click.echo(f"{row.id} {digest}")
 
 
@@ -121,10 +121,10 @@ def diff(context: Context, one: str, other: str, as_json: bool) -> None:
     """
     from rich.console import Console
 
-    from builder import pipeline
+    from builder import direct
     from builder.report import tables
 
-    found = pipeline.diff(context.project, one, other, say)
+    found = direct.diff(context.project, one, other, say)
     if as_json:
         click.echo(json.dumps(found.to_json(), indent=1))
     else:

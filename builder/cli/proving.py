@@ -51,7 +51,7 @@ def build(  # noqa: PLR0913, PLR0917 - a command's options
     """Lock if needed, render, build and prove the images of rows."""
     from rich.console import Console
 
-    from builder import pipeline
+    from builder import direct, pipeline
     from builder.report import tables
 
     project = context.project
@@ -75,7 +75,7 @@ def build(  # noqa: PLR0913, PLR0917 - a command's options
             say(f"{row.id}: built {made.name}, {made.size / 1e9:.2f} GB to pull, {len(made.layers)} layers")
             say(f"{row.id}: {made.digest}")
         if test:
-            using = engine or pipeline.direct_engine(project, say)
+            using = engine or direct.engine(project, say)
             evidence.append(pipeline.test(project, row, using, say, gpus=gpus))
     if test:
         Console().print(tables.built(evidence))
@@ -122,7 +122,7 @@ def test(  # noqa: PLR0913, PLR0917 - a command's options
     """
     from rich.console import Console
 
-    from builder import pipeline
+    from builder import elsewhere, pipeline
     from builder.report import tables
 
     project = context.project
@@ -141,9 +141,9 @@ def test(  # noqa: PLR0913, PLR0917 - a command's options
     if root or python:
         row = _alone(chosen, rows, root, python)
         if root:
-            evidence = [pipeline.test_root(project, row, root, say, gpus=gpus)]
+            evidence = [elsewhere.test_root(project, row, root, say, gpus=gpus)]
         elif python:
-            evidence = [pipeline.test_environment(project, row, python, say, gpus=gpus)]
+            evidence = [elsewhere.test_environment(project, row, python, say, gpus=gpus)]
     else:
         engine = context.either(wish)
         evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]

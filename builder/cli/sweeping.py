@@ -1,4 +1,8 @@
-"""Every row, two at a time: built, proven, run and recorded, with the disk given back in between."""
+"""Every row, two at a time: built, proven, run and recorded, with the disk given back in between.
+
+Rows that share layers are taken one after the other, so that what one has unpacked serves the next; what none
+of the next ones has is deleted with the row.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,20 @@ import json
 import os
 import platform
 import shutil
+import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from builder import pipeline
+from builder import direct, pipeline, rowfiles
+from builder.cli.disk import Disk
+from builder.cli.neighbours import Layers, Queue
 from builder.engines.clean import drop_unpacked
 from builder.engines.direct.store import default_store
 from builder.errors import CuveeError
+from builder.lock import record
 from builder.matrix import Row
 from builder.project import Project, write
 from builder.report import budgets
@@ -23,7 +31,7 @@ from builder.report.swept import Swept
 from builder.verify.evidence import Evidence
 
 Say = Callable[[str], None]
-FORMAT = 1
+FORMAT = 2
 
 AT_ONCE = 2
 """Rows at a time: unpacking, imports and checks of one row keep one processor busy."""
@@ -36,14 +44,18 @@ class Steps:
     Attributes:
         build: Makes its image.
         test: Proves it; returns the evidence.
-        drop: Deletes what was unpacked of it.
+        drop: Deletes what was unpacked of it, but for these layers, each by its `diff_id`.
+        layers: The layers of its image as its lock records it, each with its bytes; none where it does not.
         used: The bytes in use on the store's disk.
+        held: The bytes of the store.
     """
 
     build: Callable[[Row], None]
     test: Callable[[Row], Evidence]
-    drop: Callable[[Row], None]
+    drop: Callable[[Row, Collection[str]], None]
+    layers: Callable[[Row], Layers]
     used: Callable[[], int]
+    held: Callable[[], int]
 
 
 def steps(project: Project, say: Say, *, gpus: bool) -> Steps:
@@ -54,11 +66,11 @@ def steps(project: Project, say: Say, *, gpus: bool) -> Steps:
 
     return Steps(
         build=lambda row: _build(project, row, of(row)),
-        test=lambda row: pipeline.test(
-            project, row, pipeline.direct_engine(project, of(row)), of(row), gpus=gpus
-        ),
-        drop=lambda row: drop_unpacked((row,), say),
+        test=lambda row: pipeline.test(project, row, direct.engine(project, of(row)), of(row), gpus=gpus),
+        drop=lambda row, keep: drop_unpacked((row,), say, keep),
+        layers=lambda row: _layers(project, row),
         used=_used,
+        held=lambda: default_store().held(),
     )
 
 
@@ -68,38 +80,80 @@ def sweep(
     """Build and test each row; one that fails does not keep the others from it.
 
     The record of the whole goes to `evidence/sweep.json` when all rows of the matrix were asked for.
+
+    Returns:
+        What became of each row, in the order of `rows`, whatever the order was in which they were taken.
     """
-    started, before = time.monotonic(), doing.used()
+    started, disk = time.monotonic(), Disk(used=doing.used, held=doing.held())
+    queue = Queue({row.id: doing.layers(row) for row in rows}, at_once)
+    drops = _Drops(lambda row: doing.drop(row, queue.wanted()))
 
     def one(row: Row) -> Swept:
-        swept = replace(_one(project, row, doing, before), ended_s=round(time.monotonic() - started, 1))
+        queue.start(row.id)
+        swept = replace(_one(project, row, doing, disk), ended_s=round(time.monotonic() - started, 1))
+        queue.end(row.id)
+        drops.add(row)
         say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
         return swept
 
+    by_id = {row.id: row for row in rows}
     pool = ThreadPoolExecutor(at_once)
-    try:
-        found = tuple(pool.map(one, rows))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # who interrupts waits for those under way
+    with disk.watched(), drops:
+        try:
+            done = dict(zip(queue.order, pool.map(one, map(by_id.__getitem__, queue.order)), strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)  # who interrupts waits for those under way
+    found = tuple(done[row.id] for row in rows)
     if len(rows) == len(pipeline.rows(project, ())):
-        write(project.sweep, _text(found, time.monotonic() - started))
+        write(project.sweep, _text(found, time.monotonic() - started, disk))
     return found
 
 
-def _one(project: Project, row: Row, doing: Steps, before: int) -> Swept:
-    if row.status == "untested" and (why := pipeline.unlocked(project, row)):
+class _Drops:
+    """Deletes what was unpacked while the next rows are under way, of one row at a time.
+
+    A disk may take longer to give the blocks of some ten thousand files back than a row takes to be tested.
+    """
+
+    def __init__(self, drop: Callable[[Row], None]) -> None:
+        self._drop = drop
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self._lock = threading.Lock()
+
+    def add(self, row: Row) -> None:
+        """Delete it, as soon as the one before it is gone: the disk must not fill with what waits."""
+        with self._lock:
+            self._wait()
+            self._last = self._pool.submit(self._drop, row)
+
+    def __enter__(self) -> None:
+        """Nothing is to be done yet."""
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for the last one."""
+        self._pool.shutdown()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self._last:
+            self._last.result()
+
+
+def _one(project: Project, row: Row, doing: Steps, disk: Disk) -> Swept:
+    if row.status == "untested" and (why := rowfiles.unlocked(project, row)):
         return Swept(row=row.id, status=row.status, build_s=0, test_s=0, outcome="skipped", why=why)
     began = time.monotonic()
     built = began
     try:
-        if not pipeline.unlocked(project, row):
+        if not rowfiles.unlocked(project, row):
             doing.build(row)
         built = time.monotonic()
         why = _why(row, doing.test(row))
     except CuveeError as error:
         why = "; ".join(str(fault) for fault in error.faults)
-    ended, disk = time.monotonic(), doing.used() - before
-    doing.drop(row)
+    ended = time.monotonic()
+    disk.look()
     return Swept(
         row=row.id,
         status=row.status,
@@ -107,7 +161,7 @@ def _one(project: Project, row: Row, doing: Steps, before: int) -> Swept:
         test_s=round(ended - built, 1),
         outcome="failed" if why else "passed",
         why=why,
-        disk=max(disk, 0),
+        disk=disk.most(began),
     )
 
 
@@ -126,8 +180,15 @@ def _why(row: Row, evidence: Evidence) -> str:
     return "; ".join([*failed, *over, *nothing])
 
 
+def _layers(project: Project, row: Row) -> Layers:
+    """What its lock records now; a row that is built anew in this run may get others."""
+    path = project.image(row.id) / record.FILE
+    image = record.read(path).image if path.is_file() else None
+    return {layer.diff_id: layer.size for layer in image.layers} if image else {}
+
+
 def _used() -> int:
-    """The bytes in use on the store's disk: of a run, what was there before is taken off."""
+    """The bytes in use on the store's disk."""
     return shutil.disk_usage(_there()).used
 
 
@@ -137,7 +198,7 @@ def _there() -> str:
     return str(root)
 
 
-def _text(found: Sequence[Swept], seconds: float) -> str:
+def _text(found: Sequence[Swept], seconds: float, disk: Disk) -> str:
     outcomes = ("passed", "failed", "skipped")
     told = {
         "format": FORMAT,
@@ -145,7 +206,8 @@ def _text(found: Sequence[Swept], seconds: float) -> str:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": {"kernel": platform.release(), "cpus": str(os.cpu_count())},
         "seconds": round(seconds),
-        "most_disk": max((one.disk for one in found), default=0),
+        "held_before": disk.held,
+        "most_disk": disk.most(),
         "counts": {outcome: sum(one.outcome == outcome for one in found) for outcome in outcomes},
         "rows": [asdict(one) for one in found],
     }

@@ -24,9 +24,9 @@ from builder.cli.common import Context, as_bytes, say
 @click.pass_obj
 def wheels(context: Context, row: str, folder: Path, size: int) -> None:
     """Write the wheels of ROW as pieces of a bounded size, which `join.py` installs elsewhere."""
-    from builder import pipeline
+    from builder import elsewhere, pipeline
 
     [chosen] = pipeline.rows(context.project, [row])
-    done = pipeline.pieces(context.project, chosen, folder, size, say)
+    done = elsewhere.pieces(context.project, chosen, folder, size, say)
     say(f"{row}: {len(done)} pieces, {sum(piece.size for piece in done) / 1e9:.2f} GB")
     say(f"there: python{chosen.python} join.py FOLDER; it tells how to go on")

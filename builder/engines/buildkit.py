@@ -13,7 +13,8 @@ from pathlib import Path
 from textwrap import shorten
 
 from builder.engines.base import BaseImage
-from builder.engines.docker import DockerEngine, Image
+from builder.engines.container import Image
+from builder.engines.docker import DockerEngine
 from builder.engines.failure import explain
 from builder.errors import EngineOrNetworkError, Fault
 from builder.plan import Plan

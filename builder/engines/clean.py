@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
-from builder.engines.direct import unpacked
-from builder.engines.direct.store import default_store, to_delete
+from builder.engines.direct import trees, unpacked
+from builder.engines.direct.store import Store, default_store, to_delete
 from builder.engines.docker import DockerEngine
 from builder.matrix import Row
 from builder.plan import image_tag
@@ -31,22 +33,34 @@ def clean_engine(engine: DockerEngine, rows: Sequence[Row], say: Say, *, cache: 
 def clean_unpacked(rows: Sequence[Row], say: Say) -> None:
     """Delete the rows' images that were unpacked for tests and runs, when nothing uses the store."""
     store = default_store()
-    tags = {image_tag(row.id) for row in rows}
-    if not any(unpacked.name_of(item.path) in tags for item in store.items(("roots",))):
-        return
-    with store.alone():
+    images = bool(_unpacked(store, rows))
+    with store.alone() if images else nullcontext():  # layers that nobody uses can go at any time
         drop_unpacked(rows, say)
 
 
-def drop_unpacked(rows: Sequence[Row], say: Say) -> None:
-    """The same where the caller knows that nothing uses these rows' images, whatever else the store does."""
+def drop_unpacked(rows: Sequence[Row], say: Say, keep: Collection[str] = ()) -> None:
+    """The same where the caller knows that nothing uses these rows' images, whatever else the store does.
+
+    With them go the unpacked layers that no unpacked image uses.
+
+    Args:
+        rows: The rows.
+        say: Told what was freed.
+        keep: The `diff_id` of layers that stay: an image that comes next has them.
+    """
     store = default_store()
-    tags = {image_tag(row.id) for row in rows}
-    for item in store.items(("roots",)):
-        tag = unpacked.name_of(item.path)
-        if tag in tags:
-            store.delete((item,))
-            say(f"{tag}, unpacked, deleted: {item.size / 1e9:.2f} GB")
+    for folder, tag in _unpacked(store, rows):
+        freed = store.delete((store.item(folder),))
+        say(f"{tag}, unpacked, deleted: {freed / 1e9:.2f} GB")
+    if freed := trees.drop_unused(store, frozenset(map(trees.name_of, keep))):
+        say(f"layers that no unpacked image has, deleted: {freed / 1e9:.2f} GB")
+
+
+def _unpacked(store: Store, rows: Sequence[Row]) -> list[tuple[Path, str]]:
+    """The folders of the rows' unpacked images, and their names."""
+    roots, tags = store.root / "roots", {image_tag(row.id) for row in rows}
+    found = [(path, unpacked.name_of(path)) for path in sorted(roots.iterdir())] if roots.is_dir() else []
+    return [(path, tag) for path, tag in found if tag in tags]
 
 
 def clean_store(say: Say, *, older_than: float | None, keep: int | None) -> None:

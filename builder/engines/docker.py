@@ -9,11 +9,8 @@ import os
 import re
 import shutil
 import socket
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,101 +19,18 @@ import docker.errors
 import requests
 
 from builder.engines.container import Image
-from builder.engines.failure import explain
+from builder.engines.dockercontainer import TEST_LABEL, DockerContainer, answering, running
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import SYSTEM, Finished, Shell
 
-__all__ = [
-    "DEFAULT_SOCKET",
-    "ROW_LABEL",
-    "TEST_LABEL",
-    "DockerContainer",
-    "DockerEngine",
-    "Image",
-    "connect",
-    "reachable",
-]
-
-TEST_LABEL = "cuvee.test"
 ROW_LABEL = "cuvee.row"
-_LONGEST_CONTAINER = 6 * 3600  # seconds; a test that was killed leaves none behind for longer
 _API_SECONDS = 120
 DEFAULT_SOCKET = "/var/run/docker.sock"
 _LOCAL = "http+docker://localhost"  # what the SDK makes of a unix:// address
 _NO_BUILDX = re.compile(
     r"unknown flag: --progress|'buildx' is not a docker command|unknown command: docker buildx"
 )
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn what the SDK raises into an error for users.
-
-    Raises:
-        EngineOrNetworkError: The engine refused, or answers no more.
-    """
-    try:
-        yield
-    except docker.errors.APIError as error:
-        said = str(error.explanation or error)
-        cause, fix = explain([f"error: {said}"], "See `docker info` and the engine's log, and try again")
-        raise EngineOrNetworkError(Fault(place="Docker engine", cause=cause, fix=fix)) from error
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        fix = "See whether it still runs (`docker info`), and try again"
-        fault = Fault(place="Docker engine", cause="it does not answer any more", fix=fix)
-        raise EngineOrNetworkError(fault) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerContainer:
-    """A container of an engine; see `builder.engines.container.Container`.
-
-    Attributes:
-        name: The name of its image.
-        labels: The labels of its image.
-        size: The bytes of its image on disk.
-        sdk: What the SDK knows it as.
-    """
-
-    name: str
-    labels: Mapping[str, str]
-    size: int
-    sdk: Any
-
-    @property
-    def id(self) -> str:
-        """What `docker exec` names it by."""
-        return str(self.sdk.id)
-
-    @_answering()
-    def run(
-        self, words: Sequence[str], *, user: str | None = None, env: Mapping[str, str] | None = None
-    ) -> Finished:
-        """See `Container.run`."""
-        code, (out, err) = self.sdk.exec_run(
-            list(words), user=user or "", environment=dict(env or {}), demux=True
-        )
-        return Finished(argv=tuple(words), code=code, out=_text(out), err=_text(err))
-
-    @_answering()
-    def copy_in(self, source: Path, folder: str) -> None:
-        """See `Container.copy_in`."""
-        with tempfile.TemporaryFile() as archive:
-            with tarfile.open(fileobj=archive, mode="w") as tar:
-                tar.add(source, arcname=source.name, filter=_public)
-            archive.seek(0)
-            self.sdk.put_archive(folder, archive)
-
-
-def _public(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.mode |= 0o755 if member.isdir() else 0o444
-    return member
-
-
-def _text(said: bytes | None) -> str:
-    return (said or b"").decode(errors="replace")
 
 
 class DockerEngine:
@@ -149,7 +63,7 @@ class DockerEngine:
         """Give its connections back."""
         self._client.close()
 
-    @_answering()
+    @answering()
     def describe(self) -> dict[str, str]:
         """What it is: its version, storage driver, system and architecture."""
         info = self._client.info()
@@ -161,7 +75,7 @@ class DockerEngine:
             "cpus": str(info["NCPU"]),
         }
 
-    @_answering()
+    @answering()
     def data_root(self) -> Path | None:
         """Where it keeps images, if that is a folder of this machine."""
         if self._client.api.base_url != _LOCAL:
@@ -169,7 +83,7 @@ class DockerEngine:
         root = Path(str(self._client.info()["DockerRootDir"]))
         return root if root.is_dir() else None
 
-    @_answering()
+    @answering()
     def image_id(self, reference: str) -> str | None:
         """The id of an image that the engine has, or None."""
         try:
@@ -177,7 +91,7 @@ class DockerEngine:
         except docker.errors.ImageNotFound:
             return None
 
-    @_answering()
+    @answering()
     def image(self, tag: str) -> Image:
         """An image that the engine has.
 
@@ -207,19 +121,19 @@ class DockerEngine:
             return False
         return True
 
-    @_answering()
+    @answering()
     def import_archive(self, archive: Path, tag: str) -> None:
         """Make an image from the archive of a root file system."""
         repository, _, version = tag.partition(":")
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=version)
 
-    @_answering()
+    @answering()
     def name_too(self, tag: str, other: str) -> None:
         """Give an image that the engine has another name as well; what had that name loses it."""
         repository, _, version = other.partition(":")
         self._client.api.tag(tag, repository, version)
 
-    @_answering()
+    @answering()
     def remove_image(self, tag: str) -> bool:
         """Delete an image; False when there was none."""
         try:
@@ -228,7 +142,7 @@ class DockerEngine:
             return False
         return True
 
-    @_answering()
+    @answering()
     def remove_replaced_images(self) -> int:
         """Delete rows' images that have lost their tag to a newer build; returns the bytes freed.
 
@@ -242,12 +156,12 @@ class DockerEngine:
         del tag
         return []
 
-    @_answering()
+    @answering()
     def test_containers(self) -> tuple[Any, ...]:
         """The containers of tests, running or left behind by tests that were killed."""
         return tuple(self._client.containers.list(all=True, filters={"label": TEST_LABEL}))
 
-    @_answering()
+    @answering()
     def remove_test_containers(self) -> int:
         """Delete containers that killed tests left behind; returns how many."""
         left = self.test_containers()
@@ -256,7 +170,7 @@ class DockerEngine:
                 container.remove(force=True)
         return len(left)
 
-    @_answering()
+    @answering()
     def prune_cache(self) -> int:
         """Delete BuildKit's unused cache; returns the bytes freed."""
         return int(self._client.api.prune_builds()["SpaceReclaimed"])
@@ -281,38 +195,9 @@ class DockerEngine:
     def container(
         self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
     ) -> Iterator[DockerContainer]:
-        """A running container without a network, which ends itself after six hours at the latest.
-
-        Args:
-            tag: The image.
-            gpus: Whether it sees the host's GPUs.
-            binds: Folders or files of the engine's host, and where they appear, read-only.
-        """
-        image = self.image(tag)
-        wanted = [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
-        try:
-            container = self._client.containers.run(
-                tag,
-                ["sleep", str(_LONGEST_CONTAINER)],
-                detach=True,
-                auto_remove=True,
-                init=False,
-                network_mode="none",
-                labels={TEST_LABEL: "1"},
-                # Where the NVIDIA runtime is the default one, the image's own setting would show it all GPUs.
-                environment={} if gpus else {"NVIDIA_VISIBLE_DEVICES": "void"},
-                device_requests=wanted,
-                volumes={str(host): {"bind": inside, "mode": "ro"} for host, inside in (binds or {}).items()},
-            )
-        except docker.errors.APIError as error:
-            raise EngineOrNetworkError(
-                _not_started(tag, str(error.explanation or error), gpus=gpus)
-            ) from error
-        try:
-            yield DockerContainer(name=tag, labels=image.labels, size=image.size, sdk=container)
-        finally:
-            with suppress(docker.errors.NotFound, docker.errors.APIError):
-                container.remove(force=True)
+        """See `Engine.container`; it ends itself after six hours at the latest."""
+        with running(self._client, self.image(tag), gpus=gpus, binds=binds or {}) as container:
+            yield container
 
 
 def connect(private: PrivateEngine, shell: Shell = SYSTEM) -> DockerEngine:
@@ -407,13 +292,4 @@ def _no_buildx() -> Fault:
         place="docker buildx",
         cause="there is no `docker` client with buildx on the path",
         fix="Install it: the package docker-buildx of Debian, or docker-buildx-plugin of Docker",
-    )
-
-
-def _not_started(tag: str, cause: str, *, gpus: bool) -> Fault:
-    fix = "Install the NVIDIA driver and the NVIDIA Container Toolkit, or leave out --gpus"
-    return Fault(
-        place=tag,
-        cause=f"the container does not start: {cause}",
-        fix=fix if gpus else "See `docker info`",
     )

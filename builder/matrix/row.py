@@ -39,6 +39,7 @@ from builder.matrix.values import (
     Reason,
     RequirementText,
     RowRequirements,
+    SitePath,
     StatusChoice,
     Text,
     TwoNumbers,
@@ -51,7 +52,10 @@ ONLY_NAMES: JsonDict = {"additionalProperties": False}
 MAIN = "main"
 """The environment of an ordinary row."""
 
-_NO_EFFECT = {"summary", "status", "fails_with", "aliases", "budget"}  # on what is resolved and built
+LIBPYTHON, FFMPEG = "+libpython", "+ffmpeg"
+"""What may lie on top of a base."""
+
+_NO_EFFECT = {"summary", "status", "fails_with", "aliases", "budget", "leave_out"}  # on what is resolved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +133,13 @@ class Base(_Entry):
     """Other Debian suites that packages may come from, such as an older one that still has another Python."""
 
     @property
-    def ffmpeg_packages(self) -> tuple[str, ...]:
-        """Debian's FFmpeg, with its shared libraries, and Python's own, which torchcodec needs too."""
-        return ("ffmpeg", f"libpython{self.python}")
+    def variants(self) -> Mapping[str, tuple[str, ...]]:
+        """What rows stand on, by name, with Debian's packages that it has beyond the base's own.
+
+        torchcodec needs Python's own shared library, and FFmpeg's: Debian's, or those inside PyAV.
+        """
+        python = f"libpython{self.python}"
+        return {self.id: (), f"{self.id}{LIBPYTHON}": (python,), f"{self.id}{FFMPEG}": ("ffmpeg", python)}
 
 
 def _base(value: object, info: ValidationInfo) -> Base:
@@ -165,6 +173,8 @@ class Defaults(Record):
     """Where FFmpeg comes from in rows."""
     source_archives: Mapping[Package, Reason] = {}
     """Packages that exist only as source archives and may be built, each with the reason."""
+    leave_out: Mapping[SitePath, Reason] = {}
+    """What images leave out of wheels: paths below site-packages, * for any name, each with the reason."""
 
 
 class Overlay(Record):
@@ -283,9 +293,11 @@ class Row(_Entry):
     overlays: Mapping[Name, Overlay] = Field(default={}, json_schema_extra=ONLY_NAMES)
     """Libraries that are laid beside the environment, each set under a name."""
     ffmpeg: FfmpegChoice
-    """Where FFmpeg comes from: a static program from a wheel, Debian's shared libraries, or none."""
+    """Where FFmpeg comes from: a static program from a wheel; that and PyAV's libraries; Debian; or none."""
     source_archives: Mapping[Package, Reason] = {}
     """Packages that exist only as source archives and may be built, instead of the defaults' ones."""
+    leave_out: Mapping[SitePath, Reason] = {}
+    """What the image does not take from wheels, instead of what the defaults name."""
     aliases: tuple[Name, ...] = ()
     """Other names that the row answers to, such as "latest"; its image gets them as tags too."""
     budget: Budget | None = None
@@ -309,6 +321,16 @@ class Row(_Entry):
         """The row's environments by name: itself, named `main`, unless it is isolated."""
         return tuple(self.environments.items()) or ((MAIN, self),)
 
+    @property
+    def system_packages(self) -> tuple[str, ...]:
+        """Debian's packages beyond the base's, which what opens FFmpeg's libraries needs."""
+        return self.base.variants[self.base_variant]
+
+    @property
+    def base_variant(self) -> str:
+        """What of `Base.variants` the row stands on."""
+        return self.base.id + {"shared": FFMPEG, "pyav": LIBPYTHON}.get(self.ffmpeg, "")
+
     def every(self, key: Literal["cuda", "cudnn", "torch", "ctranslate2"]) -> tuple[str, ...]:
         """What the environments have of a key, each value once: `("8.9", "9.10")`."""
         return tuple(dict.fromkeys(value for _, part in self.stacks() if (value := getattr(part, key))))
@@ -330,7 +352,7 @@ class Row(_Entry):
         for position, requirement in enumerate(part.requirements):
             yield self._requirement(requirement, *keys, "requirements", position)
         yield self._requirement("pip")  # so that an image can be built on
-        if self.ffmpeg == "static" and is_first:
+        if self.ffmpeg in {"static", "pyav"} and is_first:
             yield self._requirement("imageio-ffmpeg", "ffmpeg")
         for text, reason in part.constraints.items():
             place = self.place(*keys, "constraints", text)

@@ -25,6 +25,7 @@ OWN_KEYS = ("torch", "ctranslate2")
 
 _NAME = r"[a-z0-9][a-z0-9-]*"
 _DEBIAN_NAME = r"[a-z0-9][a-z0-9+.-]+"
+_SITE_PATH = r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/(?!\*\*)[A-Za-z0-9_*][A-Za-z0-9_.*-]*)+"
 _DAY = r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})"
 # Slips that are seen in requirements, and what was meant: "a=1", "a 1".
 _SLIPS = ((r"(?<![=<>!~])=(?!=)", "=="), (r"^(\S+)\s+(\d)", r"\1==\2"))
@@ -72,6 +73,14 @@ def _package(value: str) -> str:
     if near != value:
         fix = f"Write {near}, the nearest" if near else "Write it as the package index does, in small letters"
         raise wrong(f'"{value}" cannot be the name of a package', fix)
+    return value
+
+
+def _site_path(value: str) -> str:
+    if not re.fullmatch(_SITE_PATH, value):
+        near = "/".join(part for part in value.split("/") if part not in {"", ".", "..", "**"})
+        fix = f'Write "{near}", the nearest' if re.fullmatch(_SITE_PATH, near) else 'Such as "pandas/tests"'
+        raise wrong(f'"{value}" is not a path below a package', fix)
     return value
 
 
@@ -216,7 +225,7 @@ Check: TypeAlias = Literal[
     "lock", "libraries", "opened", "cudnn", "orders", "versions", "copies", "transcribe", "speakers"
 ]
 CHECKS: tuple[str, ...] = get_args(Check)
-Ffmpeg: TypeAlias = Literal["static", "shared", "none"]
+Ffmpeg: TypeAlias = Literal["static", "pyav", "shared", "none"]
 Status: TypeAlias = Literal["good", "known-bad", "untested"]
 
 CheckName = Annotated[Check, _one_of(CHECKS)]
@@ -229,6 +238,7 @@ Name = Annotated[str, AfterValidator(_name), _pattern(_NAME)]
 IndexName = Annotated[str, AfterValidator(_index_name), _pattern(_NAME)]
 DebianPackage = Annotated[str, AfterValidator(_debian_package), _pattern(_DEBIAN_NAME.replace("-]", r"\-]"))]
 Package = Annotated[str, AfterValidator(_package)]
+SitePath = Annotated[str, AfterValidator(_site_path), _pattern(_SITE_PATH)]
 
 Gigabytes = Annotated[float, Field(gt=0, lt=1000)]
 TwoNumbers = Annotated[str, AfterValidator(_two_numbers), _NUMBER_TOO]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from rich.console import Console
 
-from builder.report.bench import Amount, Bench, DirectBench, Figure
+from builder.report.bench import Amount, Bench, Compared, DirectBench, Figure, LauncherBench
 from builder.report.tables import Listed, built
 from builder.verdict.gpu import named, steps
 from builder.verdict.record import Verdict
@@ -32,6 +33,7 @@ class Told:
         survey: By table of the survey, how many pairs have each status.
         bench: What `make bench` measured of Dockerfiles, or None.
         direct: What it measured of the direct engine, or None.
+        launcher: What it measured of `transcribe`, or None.
         sweep: What `cuvee test --all` wrote of its run, or None.
         wheels: The bytes of all locked files, each once.
     """
@@ -43,6 +45,7 @@ class Told:
     survey: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     bench: Bench | None = None
     direct: DirectBench | None = None
+    launcher: LauncherBench | None = None
     sweep: Mapping[str, Any] | None = None
     wheels: int = 0
 
@@ -65,6 +68,8 @@ def readme(text: str, told: Told) -> str:
         parts["bench"] = _bench(told.bench)
     if told.direct:
         parts["bench-direct"] = _direct(told.direct)
+    if told.launcher:
+        parts["bench-launcher"] = _launcher(told.launcher)
     if told.sweep:
         parts["sweep"] = _swept(told.sweep, told.wheels)
     for name, part in parts.items():
@@ -141,13 +146,13 @@ def _swept(told: Mapping[str, Any], wheels: int) -> str:
     good = [one for one in told["rows"] if one["status"] == "good"]
     passed = sum(one["outcome"] == "passed" for one in good)
     minutes = max((one["ended_s"] for one in good), default=0) / 60
-    most = max((one["disk"] for one in told["rows"]), default=0)
     when = f"{told['host']['cpus']} processors, `{told['command']}` of {told['date'][:10]}"
     return (
         f"One run on {when}, with the wheels on the disk ({wheels / 1e9:.1f} GB for all rows): {passed} of "
         f"{len(good)} good rows built and passed, in {minutes:.0f} minutes for them, and "
-        f"{told['seconds'] / 60:.0f} minutes with the known-bad ones; {most / 1e9:.1f} GB of disk at most "
-        "beside the wheels.\n"
+        f"{told['seconds'] / 60:.0f} minutes with the known-bad ones; {told['most_disk'] / 1e9:.1f} GB of "
+        f"disk at most, with the {told['held_before'] / 1e9:.1f} GB that the store held before: the wheels "
+        "and all else.\n"
     )
 
 
@@ -209,12 +214,46 @@ def _direct(bench: DirectBench) -> str:
         "|---|---|---|---|---|",
         *(f"| {' | '.join(figure_cells(figure))} |" for figure in bench.figures),
         "",
-        f"With {', '.join(f'{name} {version}' for name, version in bench.tools.items())}.",
+        f"With {_versions(bench.tools)}.",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _measured(bench: Bench | DirectBench) -> tuple[str, str]:
+_SECONDS = {"wall": "seconds that pass", "cpu": "seconds of processors"}
+
+
+def _launcher(bench: LauncherBench) -> str:
+    """The table of `transcribe`: medians, and between what the pairs' ratios are."""
+    pairs = len(bench.compared[0].ratios)
+    lines = [
+        *_measured(bench),
+        "| | faster-whisper alone | `transcribe` | ratio | of all pairs | limit |",
+        "|---|---|---|---|---|---|",
+        *(f"| {' | '.join(_compared(one))} |" for one in bench.compared),
+        "",
+        f"Medians of {pairs} pairs of runs, in turn, of {bench.threads} threads each, on",
+        f"{bench.minutes} minutes in which both heard the same {bench.words} words.",
+        f"With {_versions(bench.tools)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(tools: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in tools.items())
+
+
+def _compared(one: Compared) -> tuple[str, ...]:
+    return (
+        _SECONDS[one.name],
+        f"{median(one.theirs):.1f} s",
+        f"{median(one.ours):.1f} s",
+        f"{one.ratio:.3f}",
+        f"{min(one.ratios):.3f} to {max(one.ratios):.3f}",
+        f"{one.limit:.2f}",
+    )
+
+
+def _measured(bench: Bench | DirectBench | LauncherBench) -> tuple[str, str]:
     return f"Row `{bench.row}`, {bench.host}, written by `{bench.command}` on {bench.date[:10]}:", ""
 
 

@@ -10,7 +10,7 @@ from builder.lock import record
 from builder.matrix import Row
 from builder.project import Project
 from builder.survey.releases import named_in
-from builder.verdict.setting import base_name, to_account
+from builder.verdict.setting import to_account
 
 
 def check(project: Project, rows: Sequence[Row], library: Library) -> None:
@@ -31,7 +31,7 @@ def check(project: Project, rows: Sequence[Row], library: Library) -> None:
         )
         for name in sorted(names)
     ]
-    for name in sorted({base_name(row) for row in rows}):
+    for name in sorted({row.base_variant for row in rows}):
         try:
             library.base(name)
         except BadInputError as error:

@@ -40,6 +40,7 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
         survey=counts(project.survey),
         bench=bench.read(project.bench),
         direct=bench.read_direct(project.bench.with_name(bench.DIRECT)),
+        launcher=bench.read_launcher(project.bench.with_name(bench.LAUNCHER)),
         sweep=json.loads(project.sweep.read_text(encoding="utf-8")) if project.sweep.is_file() else None,
         wheels=locked_bytes(project),
     )

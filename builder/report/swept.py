@@ -16,7 +16,8 @@ class Swept:
         test_s: Seconds that its checks took, unpacking included.
         outcome: `passed`, `failed`, or `skipped` with the reason in `why`.
         why: What failed, or why it was skipped.
-        disk: The bytes that the run had taken on the disk when the row's checks ended.
+        disk: The most bytes that the whole run stood on while the row was under way: what the store held
+            before the run, its wheels and all, and what had come since. Nothing, for a row that was skipped.
         ended_s: Seconds from the start of the run to the row's end; rows run side by side.
     """
 

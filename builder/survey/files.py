@@ -134,3 +134,8 @@ class SurveyFiles:
         faults = [one.fault() for one in found if not one.agree]
         if faults:
             raise CheckFailedError(*faults)
+
+
+def survey_files(project: Project, base: Base, python: str | None) -> SurveyFiles:
+    """The survey of a base, for a Python; for the base's own where none is given."""
+    return SurveyFiles(project=project, base=base, python=python or base.python, library=project.library)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -13,10 +13,13 @@ from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library
 from builder.abi.loader import Process, World
 from builder.errors import BadInputError, Fault
+from builder.left_out import NOTHING, LeftOut, left_out
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import MAIN, Row
-from builder.plan import library_folders, loader_folders, roots
+from builder.plan import codecs, library_folders, loader, roots
 from builder.probe import rules
+
+_NO_LINKS: Mapping[str, str] = {}
 
 DRIVER = frozenset(
     name for versioned in rules.DRIVER_LIBRARIES for name in (versioned, versioned.removesuffix(".1"))
@@ -99,8 +102,9 @@ def settings_of_row(row: Row, lock: Lock, library: Library) -> tuple[Setting, ..
     facts = _facts(lock, library)
     parts = [_part(part, root, facts) for part, root in roots(lock, row.python)]
     overlays, own = parts[: len(lock.overlays)], parts[len(lock.overlays) :]
-    base = library.base(base_name(row))
-    cache = [str(folder) for folder in loader_folders(lock, row.python)]
+    base = library.base(row.base_variant)
+    cache = [str(folder) for folder in loader(lock, row)]
+    links = {str(link.path): str(link.target) for link in codecs(lock, row)}
     paths = {one.name: library_folders(lock, one, row.python) for one in lock.environments}
     return tuple(
         lay_out(
@@ -110,14 +114,11 @@ def settings_of_row(row: Row, lock: Lock, library: Library) -> tuple[Setting, ..
             environment=part.name,
             beside=[other for other in own if other is not part],
             library_path=map(str, paths[part.name] if len(own) > 1 else ()),
+            links=links,
+            without=left_out(row.leave_out),
         )
         for part in own
     )
-
-
-def base_name(row: Row) -> str:
-    """What the base of a row is recorded as: with FFmpeg where the row has Debian's."""
-    return row.base.id + ("+ffmpeg" if row.ffmpeg == "shared" else "")
 
 
 def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it is started
@@ -128,6 +129,8 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
     environment: str = MAIN,
     beside: Iterable[Part] = (),
     library_path: Iterable[str] = (),
+    links: Mapping[str, str] = _NO_LINKS,
+    without: LeftOut = NOTHING,
 ) -> Setting:
     """Parts on a base.
 
@@ -138,25 +141,28 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
         environment: The name of the part that is the environment.
         beside: Parts that are in the image too, and of which nothing is judged.
         library_path: Of its processes.
+        links: Links to libraries that the image has beyond those of the base and of ldconfig.
+        without: Files of the wheels that the image does not have.
     """
     parts = tuple(parts)
     files: dict[str, Binary] = {binary.path: binary for binary in base.binaries}
     owners: dict[str, Package] = {}
     under: dict[str, PurePosixPath] = {}
     for part in parts:
-        for package, facts in part.packages:
-            for binary in facts.binaries if facts else ():
-                path = posixpath.normpath(f"{part.root}/{binary.path}")
-                files[path], owners[path], under[path] = binary, package, part.root
+        for path, binary, package in _installed(part, without):
+            files[path], owners[path], under[path] = binary, package, part.root
     for part in beside:
-        for _, facts in part.packages:
-            for binary in facts.binaries if facts else ():
-                files[posixpath.normpath(f"{part.root}/{binary.path}")] = binary
+        files |= {path: binary for path, binary, _ in _installed(part, without)}
     searched = set(folders)
     inside = {path: binary for path, binary in files.items() if posixpath.dirname(path) in searched}
     world = World(
         files=files,
-        links={**base.links, **_made_of(base), **ldconfig.made(inside, {}, folders, defaults=())},
+        links={
+            **base.links,
+            **_made_of(base),
+            **ldconfig.made(inside, links, [*folders, *map(posixpath.dirname, links)], defaults=()),
+            **links,
+        },
         cache={**_cache_of(base), **ldconfig.cache(inside, {}, folders, defaults=())},
         glibc=base.glibc,
         absent=DRIVER,
@@ -171,6 +177,14 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
         owners=owners,
         roots=under,
     )
+
+
+def _installed(part: Part, without: LeftOut) -> Iterator[tuple[str, Binary, Package]]:
+    """The binaries of a part that are in the image, each with its path and its package."""
+    for package, facts in part.packages:
+        for binary in facts.binaries if facts else ():
+            if not without.holds(binary.path):
+                yield posixpath.normpath(f"{part.root}/{binary.path}"), binary, package
 
 
 @cache

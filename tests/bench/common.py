@@ -1,4 +1,4 @@
-"""What both benchmarks share."""
+"""What all benchmarks share."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ def run(main: Callable[[], int]) -> None:
 
 def today() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def host() -> str:
+    """This machine, for people."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
+    return f"{os.cpu_count()} processors, {memory:.0f} GB of memory"
 
 
 def quiet(_: str) -> None:

@@ -7,7 +7,6 @@ registries and the index that BuildKit's steps use are on loopback.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import tempfile
 from collections.abc import Collection, Iterator
@@ -20,7 +19,7 @@ from builder.render.readme import figure_cells
 from builder.report.bench import DIRECT, Amount, DirectBench, Figure
 from builder.shell import SYSTEM
 from tests.bench import ours, theirs
-from tests.bench.common import DEFAULT, GB, require_room, run, show, today
+from tests.bench.common import DEFAULT, GB, host, require_room, run, show, today
 from tests.bench.limit import limit
 from tests.bench.setting import Setting
 
@@ -113,10 +112,9 @@ def _room(setting: Setting, only: Collection[str]) -> float:
 
 
 def _record(project: Project, row: str, figures: tuple[Figure, ...]) -> DirectBench:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
     return DirectBench(
         row=row,
-        host=f"{os.cpu_count()} processors, {memory:.0f} GB of memory",
+        host=host(),
         command=f"make bench {row}",
         date=today(),
         tools=_tools(project),

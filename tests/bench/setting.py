@@ -85,7 +85,7 @@ def provide(project: Project, row: Row, files: Iterable[Package]) -> None:
     """See that files, and the row's base, are in the user's store, so that nothing is downloaded later on."""
     store = default_store()
     fetch_all(list(files), store.wheels, say)
-    also = plan(row, lock_of(project, row.id)).ffmpeg_packages
+    also = plan(row, lock_of(project, row.id)).system_packages
     base.provide(project.bases, row.base, also, store.root, SYSTEM, say)
 
 

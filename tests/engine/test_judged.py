@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from packaging.utils import canonicalize_name
 
-from builder import pipeline
+from builder import direct, pipeline
 from builder.engines.container import Container
 from builder.engines.direct import baselock, layout
 from builder.engines.direct.compression import compressed
@@ -100,7 +100,7 @@ def versions(lock: Lock) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def image(project: Project, row: Row) -> Iterator[OciImage]:
-    with pipeline.direct(project, print).known(row) as known:
+    with direct.rows(project, print).known(row) as known:
         yield known
 
 
@@ -325,7 +325,7 @@ def docker(loaded: tuple[OwnEngine, str], image: OciImage) -> Iterator[Container
 
 @pytest.fixture(scope="module")
 def sandbox(project: Project, image: OciImage) -> Iterator[Container]:
-    with pipeline.direct_engine(project, quiet).container(image.name) as container:
+    with direct.engine(project, quiet).container(image.name) as container:
         container.copy_in(INSIDE, "/tmp")
         yield container
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from builder import pipeline
+from builder import direct, pipeline
 from builder.engines import buildkit
 from builder.engines.base import BaseImage
 from builder.engines.direct import base as bases
@@ -47,7 +47,7 @@ def argued(row: Row) -> tuple[Argument, ...]:
 def here(project: Project, row: Row, argued: tuple[Argument, ...]) -> Root:
     """The direct engine's, layer over layer."""
     root: Root = {}
-    with pipeline.direct(project, print).known(row) as image:
+    with direct.rows(project, print).known(row) as image:
         for layer in image.layers:
             same.lay(layer.tar(), root, same.keeps(argued))
     return root

@@ -71,8 +71,8 @@ def test_the_rows_between_them_have_all_that_is_rendered_differently() -> None:
     assert {chained, beside, overlaid} == {*kinds[0]}
     assert {chained, beside} == {*kinds[1]}
     assert [len(one.environments) for one in (blend, small, split)] == [1, 1, 2]
-    assert (bool(blend.links), bool(blend.ffmpeg_packages)) == (True, False)
-    assert (bool(small.links), bool(small.ffmpeg_packages)) == (False, True)
+    assert (bool(blend.links), bool(blend.system_packages)) == (True, False)
+    assert (bool(small.links), bool(small.system_packages)) == (False, True)
 
 
 @every_row

@@ -24,11 +24,11 @@ from builder import matrix
 from builder.engines import installed
 from builder.engines.container import Container
 from builder.engines.direct import sandbox, unpacked
-from builder.engines.docker import DockerContainer, connect
+from builder.engines.docker import connect
+from builder.engines.dockercontainer import DockerContainer
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.pipeline import project_library
 from builder.plan import HOME, image_tag, overlay_folder
 from builder.plan import plan as plan_image
 from builder.project import Project, find
@@ -205,7 +205,7 @@ def lock(project: Project, row: Row) -> Lock:
 @pytest.fixture(scope="session")
 def setting(project: Project, row: Row, lock: Lock, environment: str) -> Setting:
     """What the proof looks at, before anything is built."""
-    settings = settings_of_row(row, lock, project_library(project))
+    settings = settings_of_row(row, lock, project.library)
     return dict(zip((name for name, _ in row.stacks()), settings, strict=True))[environment]
 
 

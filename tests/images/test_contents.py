@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from builder.engines.container import Container
+from builder.left_out import left_out
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import HOME
+from builder.plan import HOME, site_packages
 
 COMPLAINTS = (
     r"has requirement (?P<name>[\w.-]+)",
@@ -90,7 +92,35 @@ def test_ffmpeg_is_there_as_the_row_says(host: Any, row: Row) -> None:
     first, *_ = (name for name, _ in row.stacks())
     places = {"static": f"{HOME}/{first}/bin/ffmpeg", "shared": "/usr/bin/ffmpeg"}
     there = {kind for kind, path in places.items() if host.run(f"env -i {path} -version").rc == 0}
-    assert there == {row.ffmpeg} - {"none"}
+    assert there == {"static" if row.ffmpeg == "pyav" else row.ffmpeg} - {"none"}
+
+
+ONE_FFMPEG = """
+import {first}, {second}
+print(*sorted({{line.split()[-1] for line in open("/proc/self/maps") if "/libavcodec" in line}}), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("order", [("av", "torchcodec"), ("torchcodec", "av")])
+def test_torchcodec_and_pyav_share_one_ffmpeg(host: Any, row: Row, lock: Lock, order: tuple[str, str]) -> None:
+    parts = [one.name for one in lock.environments if all(map(one.package, order))]
+    if row.ffmpeg != "pyav" or not parts:
+        pytest.skip("no environment has both, or the row takes FFmpeg from elsewhere")
+    python = f"{HOME}/{parts[0]}/bin/python"
+    script = ONE_FFMPEG.format(first=order[0], second=order[1])
+    loaded = host.check_output(f"env -i {python} -I -c {shlex.quote(script)}").split()
+    assert len(loaded) == 1
+    assert f"{HOME}/{parts[0]}/" in loaded[0]
+    assert "/av.libs/" in loaded[0]
+
+
+@pytest.mark.any_row
+def test_what_the_row_leaves_out_is_not_there(root: Any, row: Row, lock: Lock, environment: str) -> None:
+    site = site_packages(HOME / environment, row.python)
+    here = root.check_output(f"cd {site} && find . -type f -o -type l").splitlines()
+    without = left_out(row.leave_out)
+    assert len(here) > len(lock.environments)
+    assert [path for path in here if without.holds(path.removeprefix("./"))] == []
 
 
 def test_an_image_can_be_built_on_with_pip(host: Any, row: Row, environment: str) -> None:

@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 import requests
 
-from builder import pipeline
-from builder.engines.direct import base as bases
+from builder import bases
+from builder.engines.direct import base as layers
 from builder.engines.direct import baselock
 from builder.engines.direct.image import Layer, OciImage, configuration, sha256
 from builder.errors import EngineOrNetworkError
@@ -480,17 +480,17 @@ def test_a_base_is_taken_from_an_image_that_lies_on_it(
     push(whole, reference)
     lowest = whole.layers[0]
     here, real = Project(tmp_path / "project"), Project(Path(__file__).parents[2])
-    base = pipeline.base(real, "bookworm")
+    base = bases.named(real, "bookworm")
     locked = replace(baselock.read(real.bases, base, ()), digest=lowest.digest, size=lowest.size)
     write(baselock.file(here.bases, base, ()), locked.text())
     monkeypatch.setenv("CUVEE_CACHE", str(tmp_path / "store"))
 
-    assert pipeline.fetch_base(here, base, (), str(reference), lambda _: None) == lowest.digest
-    found = bases.provide(here.bases, base, (), tmp_path / "store", SYSTEM, lambda _: None, offline=True)
+    assert bases.fetch(here, base, (), str(reference), lambda _: None) == lowest.digest
+    found = layers.provide(here.bases, base, (), tmp_path / "store", SYSTEM, lambda _: None, offline=True)
     assert b"".join(found.blob()) == b"".join(lowest.blob())
 
     another = replace(locked, digest=f"sha256:{'0' * 64}")
     write(baselock.file(here.bases, base, ()), another.text())
     with pytest.raises(EngineOrNetworkError):
-        pipeline.fetch_base(here, base, (), str(reference), lambda _: None)
+        bases.fetch(here, base, (), str(reference), lambda _: None)
     assert [path.parent.name for path in (tmp_path / "store" / "bases").glob("*/*")] == [locked.hex]

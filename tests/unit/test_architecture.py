@@ -178,11 +178,18 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+BESIDE = {"builder.rowfiles", "builder.bases", "builder.direct", "builder.elsewhere"}
+"""What puts stages together as the pipeline does, and is none."""
+
+
 def test_only_the_command_line_knows_the_pipeline_and_nothing_knows_the_command_line() -> None:
     knows = {name: dependencies(found) for name, found in MODULES.items()}
     knowing = {name for name in knows if "builder.pipeline" in knows[name]}
     assert "builder.cli" in knowing
     assert {name for name in knowing if not inside(name, "builder.cli")} == set()
+    beside = {name for name in knows if knows[name] & BESIDE}
+    assert {name for name in beside if not inside(name, "builder.cli")} <= {"builder.pipeline", *BESIDE}
+    assert "builder.pipeline" in beside
     outside = (name for name in knows if not inside(name, "builder.cli"))
     assert {name for name in outside if any(inside(other, "builder.cli") for other in knows[name])} == set()
 

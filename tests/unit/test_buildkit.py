@@ -61,7 +61,7 @@ def plan(*layers: Layer, index: str | None = None, row: str = "cu121") -> Plan:
         summary="a blend",
         base_image="debian:bookworm-slim",
         base_packages=(),
-        ffmpeg_packages=(),
+        system_packages=(),
         suite="bookworm",
         suites=(),
         index=index,

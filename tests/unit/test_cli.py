@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 import docker
 import pytest
 
-from builder import pipeline
+from builder import elsewhere, pipeline
 from builder.cli import INTERRUPTED, cli, main
 from builder.cli.common import Context
 from builder.errors import CannotResolveError, CuveeError, Fault
@@ -649,8 +649,8 @@ class TestProof:
 
             return prove
 
-        monkeypatch.setattr(pipeline, "test_root", record("root"))
-        monkeypatch.setattr(pipeline, "test_environment", record("environment"))
+        monkeypatch.setattr(elsewhere, "test_root", record("root"))
+        monkeypatch.setattr(elsewhere, "test_environment", record("environment"))
         python = tmp_path / "python"
         python.touch()
         assert cuvee("test", "red", "--root", str(tmp_path)).code == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder import pipeline
+from builder import bases
 from builder.engines.direct import baselock, trace
 from builder.engines.direct.base import LAYOUT, BaseLayer, provide, reading, unpack, update
 from builder.engines.direct.baselock import BaseLock, Package
@@ -653,7 +653,7 @@ class TestFacts:
 
     def recorded(self, bench: Bench) -> list[str]:
         project = Project(bench.locks.parent)
-        pipeline.base_facts(project, bench.base, bench.said.append)
+        bases.record_facts(project, bench.base, bench.said.append)
         return sorted(path.name for path in project.facts.iterdir())
 
     def test_they_are_of_the_base_and_of_it_with_debians_ffmpeg(self, bench: Bench) -> None:

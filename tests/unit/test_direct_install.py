@@ -15,6 +15,7 @@ from builder.engines.direct.entry import Held
 from builder.engines.direct.install import Target, bytecode_entries, compiled, install, placed
 from builder.engines.direct.unpack import unpack
 from builder.engines.direct.zips import written_zip
+from builder.left_out import left_out
 from builder.wheels.members import opened_wheel
 from tests.wheelmaker import INFO, SITE, TARGET, entries, layer_of, members, wheel
 
@@ -198,7 +199,7 @@ def test_bytecode_lies_below_site_packages(tmp_path: Path) -> None:
     with written_zip(tmp_path / "bytecode.zip") as archive:
         archive.add("vat/__pycache__/a.cpython-311.pyc", b"code")
     with opened_wheel(tmp_path / "bytecode.zip") as bytecode:
-        [entry] = bytecode_entries(bytecode, 7, TARGET)
+        [entry] = bytecode_entries(bytecode.members, 7, TARGET)
     assert entry.node.path == f"{SITE}/vat/__pycache__/a.cpython-311.pyc"[1:]
     assert isinstance(entry.content, Held)
     assert (entry.made, entry.content.archive, entry.node.mode) == (True, 7, 0o644)
@@ -245,6 +246,17 @@ def test_the_same_wheel_installs_to_the_same_entries_in_the_same_order(tmp_path:
         with opened_wheel(wheel(tmp_path / folder, FILES)) as archive:
             found.append(list(install(archive, 0, TARGET, ["z.pyc", "a.pyc"])))
     assert found[0] == found[1]
+
+
+def test_what_is_left_out_is_not_installed_and_stays_in_record_as_when_it_is_deleted(tmp_path: Path) -> None:
+    path = wheel(tmp_path, {"vat/a.py": b"a", "vat/tests/test_a.py": b"b"})
+    with opened_wheel(path) as archive:
+        whole = list(install(archive, 0, TARGET, ()))
+        part = list(install(archive, 0, TARGET, (), without=left_out(["vat/tests"])))
+    assert {one.node.path for one in whole} - {one.node.path for one in part} == {
+        f"{SITE}/vat/tests/test_a.py"[1:]
+    }
+    assert whole[-1] == part[-1]
 
 
 # What is made here, as a lock's trace has it

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from builder import matrix, pipeline
+from builder import direct, matrix, pipeline, rowfiles
 from builder.cli import cli
 from builder.engines.direct.grouping import MOST
 from builder.errors import CheckFailedError, NothingSelectedError
@@ -20,7 +20,7 @@ from builder.project import Project
 
 ROOT = Path(__file__).parents[2]
 HERE = Project(ROOT)
-ROWS = tuple(row for row in matrix.load(ROOT / "matrix.yaml").rows if not pipeline.unlocked(HERE, row))
+ROWS = tuple(row for row in matrix.load(ROOT / "matrix.yaml").rows if not rowfiles.unlocked(HERE, row))
 
 
 def recorded(row: str) -> ImageRecord:
@@ -32,12 +32,12 @@ def recorded(row: str) -> ImageRecord:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_every_row_records_its_present_image(row: matrix.Row) -> None:
     assert recorded(row.id)
-    pipeline.check_image(HERE, row, lambda _: None)
+    direct.check(HERE, row, lambda _: None)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_the_record_agrees_with_itself_and_has_few_layers(row: matrix.Row) -> None:
-    with pipeline.direct(HERE, lambda _: None).known(row) as image:
+    with direct.rows(HERE, lambda _: None).known(row) as image:
         assert image.digest == recorded(row.id).manifest
         assert len(image.layers) <= MOST
         assert [layer.digest for layer in image.layers] == [one.digest for one in recorded(row.id).layers]
@@ -65,7 +65,7 @@ def test_a_record_of_another_recipe_is_refused(tmp_path: Path) -> None:
     (other / "images" / "asr-cu12" / record.FILE).write_text(json.dumps(edited), encoding="utf-8")
     [row] = pipeline.rows(Project(other), ["asr-cu12"])
     with pytest.raises(CheckFailedError, match=r"of another image than the row has now\. Run `cuvee build"):
-        pipeline.check_image(Project(other), row, lambda _: None)
+        direct.check(Project(other), row, lambda _: None)
 
 
 def test_what_an_image_records_is_not_part_of_the_locks_own_digest() -> None:
@@ -97,7 +97,7 @@ class TestDiff:
 
 
 def test_layers_of_more_rows_come_first() -> None:
-    rows = pipeline.direct(HERE, lambda _: None)
+    rows = direct.rows(HERE, lambda _: None)
     for row in ROWS:
         counts = [len(group.rows) for group in rows.order(row).groups]
         assert all(one >= other for one, other in pairwise(counts))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from builder.engines.direct.store import KINDS, Item, Store, default_store, to_delete, touch
+from builder.engines.direct.store import KINDS, Item, Store, default_store, flocked, to_delete, touch
 from builder.errors import CuveeError, EngineOrNetworkError
 from builder.wheels.store import PARTIAL, STALE_S
 
@@ -192,6 +193,73 @@ def test_what_is_deleted_is_gone_and_its_bytes_are_told(store: Store) -> None:
     store.path("layers", "a.json").unlink()  # gone in the meantime
     assert store.delete(items) == sum(item.size for item in items) == 8192
     assert names(store.root) == []
+
+
+def test_files_that_an_image_shares_are_counted_where_they_are_kept_and_once(store: Store) -> None:
+    store.write(store.path("trees", "t/tree/files/lib"), (bytes(20_000),))
+    store.write(store.path("roots", "r/root/own"), (bytes(10_000),))
+    for name in ("lib", "again"):
+        store.path("roots", f"r/root/{name}").hardlink_to(store.path("trees", "t/tree/files/lib"))
+    sizes = {one.path.name: one.size for one in store.items()}
+    assert sizes == {"r": 12288, "t": 20480}
+    assert store.held() == 32768
+
+
+def test_a_folder_is_out_of_its_place_before_anything_in_it_is_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(store.path("trees", "t/tree/files/lib"), (b"x",))
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)  # as one that is killed
+    store.delete(store.items())
+    assert not list(store.path("trees", "").iterdir())
+    [left] = store.root.glob(f"{PARTIAL}*")
+    assert names(left) == ["t/tree/files/lib"]
+
+
+def test_a_disk_too_full_to_move_a_folder_can_be_cleaned(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    store.write(store.path("trees", "t/tree/files/lib"), (b"x",))
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    assert store.delete(store.items()) == 4096
+    assert names(store.root) == []
+
+
+# Locks on files that may go
+
+
+def test_a_file_s_lock_is_held_by_several_or_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "lock"
+    alone = fcntl.LOCK_EX | fcntl.LOCK_NB
+    with (
+        flocked(path, fcntl.LOCK_SH),
+        flocked(path, fcntl.LOCK_SH | fcntl.LOCK_NB),
+        pytest.raises(BlockingIOError),
+        flocked(path, alone),
+    ):
+        pass
+    with flocked(path, alone):
+        pass
+
+
+def test_who_waited_for_a_file_that_is_gone_begins_anew(tmp_path: Path) -> None:
+    path, got = tmp_path / "t" / "used", threading.Event()
+
+    def wait() -> None:
+        with flocked(path, fcntl.LOCK_SH):
+            got.set()
+
+    with flocked(path, fcntl.LOCK_EX):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not got.wait(0.05)
+        path.parent.rename(tmp_path / "away")
+    waiting.join(10)
+    assert got.is_set()
+    assert path.exists()
 
 
 def item(name: str, *, days: float, size: int = 100) -> Item:

@@ -13,7 +13,7 @@ import pytest
 
 from builder.engines.direct import gz, tar
 from builder.engines.direct.tar import MTIME, Node
-from builder.engines.direct.unpack import Stream, inflated, unpack
+from builder.engines.direct.unpack import Archive, Stream, inflated, unpack
 from builder.errors import CheckFailedError, EngineOrNetworkError
 
 Files = Sequence[tuple[Node, bytes]]
@@ -106,6 +106,35 @@ def test_only_what_is_wanted_is_unpacked_and_all_of_it_is_checked(tmp_path: Path
         unpack(cut(data), tmp_path, digest(b"another"), lambda path: path == "c")
 
 
+def test_folders_have_the_times_of_the_archive_whatever_came_into_them(tmp_path: Path) -> None:
+    unpacked([folder("a"), folder("a/b"), file("a/b/c"), file("a/d")], tmp_path)
+    assert {path.stat().st_mtime for path in (tmp_path / "a", tmp_path / "a/b")} == {MTIME}
+
+
+def test_a_file_is_replaced_and_keeps_its_content_under_its_other_names(tmp_path: Path) -> None:
+    unpacked([file("a", b"old")], tmp_path)
+    (tmp_path / "shared").hardlink_to(tmp_path / "a")
+    unpacked([file("a", b"new", 0o600)], tmp_path)
+    assert ((tmp_path / "a").read_bytes(), (tmp_path / "shared").read_bytes()) == (b"new", b"old")
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o644
+
+
+def test_a_file_with_holes_has_them_as_zeros(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as made:
+        info = tarfile.TarInfo("a")
+        info.pax_headers = {"GNU.sparse.map": "0,3,10,2", "GNU.sparse.size": "12"}
+        info.size, info.uid, info.gid = 5, os.geteuid(), os.getegid()
+        made.addfile(info, io.BytesIO(b"abcde"))
+        after = tarfile.TarInfo("b")
+        after.size, after.uid, after.gid = 1, os.geteuid(), os.getegid()
+        made.addfile(after, io.BytesIO(b"x"))
+    data = buffer.getvalue()
+    unpack(cut(data), tmp_path, digest(data))
+    assert (tmp_path / "a").read_bytes() == b"abc" + bytes(7) + b"de"
+    assert (tmp_path / "b").read_bytes() == b"x"
+
+
 def test_a_folder_without_the_right_to_write_can_be_written_by_us(tmp_path: Path) -> None:
     unpacked([folder("a", 0o555), file("a/b", mode=0o444)], tmp_path)
     assert (tmp_path / "a/b").read_bytes() == b"x"
@@ -153,6 +182,17 @@ def test_a_hard_link_leads_to_nothing_outside(target: str, tmp_path: Path) -> No
     with pytest.raises(CheckFailedError, match="leads out of the image"):
         unpacked([link("out", ".."), (Node("a", "hardlink", target=target), b"")], into)
     assert (tmp_path / "victim").stat().st_nlink == 1
+
+
+def test_a_device_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as made:
+        info = tarfile.TarInfo("null")
+        info.type = tarfile.CHRTYPE
+        made.addfile(info)
+    data = buffer.getvalue()
+    with pytest.raises(CheckFailedError, match="null is no file, folder or link"):
+        unpack(cut(data), tmp_path, digest(data))
 
 
 # Damage
@@ -209,6 +249,19 @@ def test_a_stream_reads_pieces_of_any_size_and_hashes_them() -> None:
     assert stream.readable()
     assert io.BufferedReader(stream).read() == data
     assert stream.hash.hexdigest() == hashlib.sha256(data).hexdigest()
+
+
+def test_an_archive_is_read_forwards_only_and_its_content_is_not_copied() -> None:
+    piece = bytes(range(100))
+    archive = Archive([piece, piece])
+    assert archive.read(10) == piece[:10]
+    [part] = archive.parts(20)
+    assert (part.obj, bytes(part)) == (piece, piece[10:30])
+    assert (archive.seekable(), archive.seek(90), archive.read(20)) == (True, 90, piece[90:] + piece[:10])
+    with pytest.raises(io.UnsupportedOperation):
+        archive.seek(5)
+    assert (len(archive.read()), archive.tell(), archive.read(5)) == (90, 200, b"")
+    assert archive.hash.hexdigest() == hashlib.sha256(piece + piece).hexdigest()
 
 
 def test_the_archive_in_a_gzip_file_of_many_members_is_read_to_its_end() -> None:

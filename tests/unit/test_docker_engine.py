@@ -16,9 +16,10 @@ import pytest
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
-from builder.engines.clean import clean_engine, clean_store, clean_unpacked
+from builder.engines.clean import clean_engine, clean_store, clean_unpacked, drop_unpacked
 from builder.engines.direct.unpacked import Unpacked
-from builder.engines.docker import DEFAULT_SOCKET, DockerContainer, DockerEngine, connect, reachable
+from builder.engines.docker import DEFAULT_SOCKET, DockerEngine, connect, reachable
+from builder.engines.dockercontainer import DockerContainer
 from builder.engines.private import PrivateEngine
 from builder.errors import EngineOrNetworkError, Fault
 from builder.shell import Finished
@@ -617,6 +618,27 @@ class TestCleaning:
         clean_unpacked(rows, said.append)
         assert {path.name for path in (store.parent / "roots").iterdir()} == {"rose", "damaged"}
         assert said == ["cuvee:red, unpacked, deleted: 0.00 GB"]
+
+    def test_layers_go_with_the_last_unpacked_image_that_has_them(self, store: Path) -> None:
+        roots, trees = store.parent / "roots", store.parent / "trees"
+        for row, names in (("red", ("a", "b", "c")), ("rose", ("a",))):
+            (roots / row).mkdir(parents=True)
+            told = Unpacked(
+                root=roots / row, name=f"cuvee:{row}", labels={}, environment=(), size=1, trees=names
+            )
+            (roots / row / "unpacked.json").write_text(told.to_json())
+        for name in "abcd":  # nothing uses the last one: a killed run has left it
+            (trees / name).mkdir(parents=True)
+            (trees / name / "file").write_bytes(bytes(100_000))
+        said: list[str] = []
+        rows: Any = self.ROWS
+
+        drop_unpacked(rows, said.append, keep=["sha256:b"])
+        assert {path.name for path in roots.iterdir()} == {"rose"}
+        assert {path.name for path in trees.iterdir()} == {"a", "b"}
+        assert said[1:] == ["layers that no unpacked image has, deleted: 0.00 GB"]
+        clean_unpacked(rows, said.append)
+        assert {path.name for path in trees.iterdir()} == {"a"}
 
     def test_a_store_that_is_not_there_is_clean(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUVEE_CACHE", str(store / "nowhere"))

@@ -311,6 +311,12 @@ def test_budgets_and_aliases_leave_the_fingerprint(old: str, new: str) -> None:
     assert row("apart", APART).fingerprint() == row("apart", APART.replace(old, new)).fingerprint()
 
 
+def test_what_is_left_out_changes_the_image_and_not_what_is_resolved() -> None:
+    text = changed("    ffmpeg: none\n", "    ffmpeg: none\n    leave_out: {pandas/tests: nobody wants it}\n")
+    assert row("third", text).leave_out == {"pandas/tests": "nobody wants it"}
+    assert row("third", text).fingerprint() == row("third").fingerprint()
+
+
 def test_an_environments_versions_and_not_their_order_are_in_the_fingerprint() -> None:
     before = row("apart", APART).fingerprint()
     assert row("apart", APART.replace("torch: 2.8.0", "torch: 2.8.1")).fingerprint() != before
@@ -579,7 +585,7 @@ VALUES = {
         ("ffmpeg: none", "ffmpeg: Statik"),
         (
             "rows.third.ffmpeg",
-            'there is the text "Statik" where one of static, shared, none belongs',
+            'there is the text "Statik" where one of static, pyav, shared, none belongs',
             "Write static, the nearest",
         ),
     ),
@@ -587,8 +593,8 @@ VALUES = {
         ("ffmpeg: none", "ffmpeg: null"),
         (
             "rows.third.ffmpeg",
-            "there is nothing where one of static, shared, none belongs",
-            "Write one of static, shared, none",
+            "there is nothing where one of static, pyav, shared, none belongs",
+            "Write one of static, pyav, shared, none",
         ),
     ),
     "a misspelt status": (
@@ -751,6 +757,30 @@ VALUES = {
             "Write it as the package index does, in small letters",
         ),
     ),
+    "a whole package left out": (
+        ("torch: null", "leave_out: {pandas: nobody wants it}"),
+        (
+            "rows.third.leave_out.pandas",
+            '"pandas" is not a path below a package',
+            'Such as "pandas/tests"',
+        ),
+    ),
+    "a path that leads elsewhere left out": (
+        ("torch: null", "leave_out: {/pandas/../tests/: nobody wants it}"),
+        (
+            "rows.third.leave_out./pandas/../tests/",
+            '"/pandas/../tests/" is not a path below a package',
+            'Write "pandas/tests", the nearest',
+        ),
+    ),
+    "two stars in what is left out": (
+        ("torch: null", "leave_out: {pandas/**/tests: nobody wants it}"),
+        (
+            "rows.third.leave_out.pandas/**/tests",
+            '"pandas/**/tests" is not a path below a package',
+            'Write "pandas/tests", the nearest',
+        ),
+    ),
     "an overlay without requirements": (
         ("[nvidia-cudnn-cu12==8.9.7.29]", "[]"),
         (
@@ -873,7 +903,7 @@ def test_a_mistake_in_a_default_is_told_once_and_not_by_each_row() -> None:
     assert told(changed("  ffmpeg: static", "  ffmpeg: statik")) == [
         (
             "matrix.yaml:17 defaults.ffmpeg",
-            'there is the text "statik" where one of static, shared, none belongs',
+            'there is the text "statik" where one of static, pyav, shared, none belongs',
             "Write static, the nearest",
         ),
     ]
@@ -888,7 +918,7 @@ def test_a_mistake_in_a_default_is_told_once_and_not_by_each_row() -> None:
         (
             "matrix.yaml:15 defaults.torch",
             '"torch" is not a key that belongs here',
-            "Write one of base, python, ffmpeg, source_archives",
+            "Write one of base, python, ffmpeg, source_archives, leave_out",
         ),
     ]
 

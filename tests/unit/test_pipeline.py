@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from builder import matrix, pipeline
+from builder import bases, matrix, pipeline, rowfiles
 from builder.errors import (
     BadInputError,
     CheckFailedError,
@@ -22,7 +22,6 @@ from builder.lock import record
 from builder.lock.record import Environment, Lock
 from builder.lock.resolve import resolve
 from builder.matrix import Row
-from builder.pipeline import _rendered as rendered
 from builder.project import Project
 from builder.render.launcher import FOLDER, launcher_files
 from builder.report.facts import _accounted as facts_accounted
@@ -31,7 +30,7 @@ from builder.shell import Finished
 ROOT = Path(__file__).parents[2]
 SAID = Path(__file__).with_name("uv_says")
 ALL = matrix.load(ROOT / "matrix.yaml").rows
-REAL = tuple(row for row in ALL if not pipeline.unlocked(Project(ROOT), row))
+REAL = tuple(row for row in ALL if not rowfiles.unlocked(Project(ROOT), row))
 
 
 @pytest.fixture
@@ -360,7 +359,7 @@ def test_every_committed_image_is_a_row_and_has_no_file_that_nothing_writes() ->
     for row in REAL:
         folder = ROOT / "images" / row.id
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        assert files == {record.FILE, *rendered(Project(ROOT), row)}, row.id
+        assert files == {record.FILE, *rowfiles.rendered(Project(ROOT), row)}, row.id
 
 
 class TestFacts:
@@ -438,7 +437,7 @@ class TestProof:
 
     def test_an_unknown_base_is_told_with_those_there_are(self, project: Project) -> None:
         with pytest.raises(NothingSelectedError, match="Take one of"):
-            pipeline.base(project, "nosuch")
+            bases.named(project, "nosuch")
 
 
 class TestShared:

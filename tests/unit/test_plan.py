@@ -297,17 +297,39 @@ def test_a_static_ffmpeg_is_linked_from_its_wheel_into_the_path() -> None:
     [link] = planned("blend").links
     assert link.path == Posix("/opt/cuvee/main/bin/ffmpeg")
     assert link.target == SITE / "imageio_ffmpeg/binaries/ffmpeg-linux-x86_64-v7.0.2"
-    assert planned("blend").ffmpeg_packages == ()
+    assert planned("blend").system_packages == ()
 
 
 def test_a_shared_ffmpeg_is_debians_and_nothing_is_linked() -> None:
-    assert planned("small").ffmpeg_packages == ("ffmpeg", "libpython3.11")
+    assert planned("small").system_packages == ("ffmpeg", "libpython3.11")
     assert planned("small").links == ()
+
+
+AV = ("av.libs/libavcodec-7ee0753d.so.61.19.101", "av.libs/libx264-b1bb65f5.so.165")
+
+
+def test_pyavs_libraries_serve_torchcodec_and_are_in_the_loaders_cache() -> None:
+    locked = lock_of(package("av", libraries=AV), package("torchcodec"))
+    found = plan(row("small", ffmpeg="pyav"), locked)
+    [link] = found.links
+    assert (link.path, link.target) == (Posix("/usr/lib/libavcodec.so.61"), SITE / AV[0])
+    assert found.loader == (SITE / "av.libs",)
+    assert found.system_packages == ("libpython3.11",)
+
+
+def test_nothing_is_linked_where_no_torchcodec_would_take_it() -> None:
+    found = plan(row("small", ffmpeg="pyav"), lock_of(package("av", libraries=AV)))
+    assert (found.links, found.loader) == ((), ())
+
+
+def test_what_the_row_leaves_out_is_planned() -> None:
+    assert planned("blend").left_out.patterns == ("nvidia/*/include", "torch/bin/protoc*")
+    assert planned("small").left_out.patterns == ()
 
 
 def test_a_row_without_ffmpeg_links_none_though_another_package_brought_the_wheel() -> None:
     without = plan(row("blend", ffmpeg="none"), lock("blend"))
-    assert (without.links, without.ffmpeg_packages) == ((), ())
+    assert (without.links, without.system_packages) == ((), ())
 
 
 def test_an_image_stands_on_the_rows_base_and_is_called_after_the_row() -> None:

@@ -11,6 +11,7 @@ import pytest
 from builder import matrix
 from builder.abi.facts import BaseFacts, Binary, Summary, WheelFacts
 from builder.abi.library import Library, base_file, text
+from builder.abi.loader import Loaded
 from builder.lock import record
 from builder.lock.record import Environment, Lock, Package
 from builder.project import Project
@@ -86,6 +87,43 @@ def test_all_are_in_one_image_with_one_loaders_cache(settings: tuple[Setting, ..
     assert asr.world.cache == diarize.world.cache
     assert asr.world.cache["liba.so"] == f"{SITE.format('asr')}/a/liba.so"
     assert "libshared.so" not in asr.world.cache
+
+
+def test_what_the_row_leaves_out_is_not_there(library: Library) -> None:
+    row = SPLIT.model_copy(update={"leave_out": {"s/lib*.so": "nobody needs it"}})
+    asr, diarize = settings_of_row(row, lock(*ENVIRONMENTS), library)
+    assert {path.rpartition("/")[2] for path in (*asr.owners, *diarize.owners)} == {"liba.so"}
+    assert not any("libshared" in path for path in asr.world.files)
+
+
+CODECS = Environment(
+    name="main",
+    packages=(
+        wheel("av", "15.0", "av.libs/libavutil-a63f.so.59.39.100", "av.libs/libavcodec-7ee0.so.61.19.101"),
+        wheel("torchcodec", "0.7"),
+    ),
+)
+
+
+def test_pyavs_libraries_are_found_by_their_common_names_and_by_their_own(tmp_path: Path) -> None:
+    libc = Binary(path="/usr/lib/libc.so.6", soname="libc.so.6", provides=("GLIBC_2.36",))
+    base = BaseFacts(id="bookworm+libpython", image="small", binaries=(libc,))
+    (tmp_path / base_file("bookworm+libpython")).write_text(text(base))
+    for one in facts(lock(CODECS)):
+        (tmp_path / f"{one.file}.json").write_text(text(one))
+    row = SPLIT.model_copy(update={"ffmpeg": "pyav"})
+    [setting] = settings_of_row(row, lock(CODECS), Library(folders=(tmp_path,)))
+    inside = f"{SITE.format('main')}/av.libs"
+    assert setting.world.links == {
+        "/usr/lib/libavutil.so.59": f"{inside}/libavutil-a63f.so.59.39.100",
+        "/usr/lib/libavutil-a63f.so.59.39.100": "libavutil.so.59",
+        "/usr/lib/libavcodec.so.61": f"{inside}/libavcodec-7ee0.so.61.19.101",
+        "/usr/lib/libavcodec-7ee0.so.61.19.101": "libavcodec.so.61",
+    }
+    for name in ("libavcodec.so.61", "libavcodec-7ee0.so.61.19.101"):
+        found = setting.process().open(name)
+        assert isinstance(found, Loaded)
+        assert found.path == f"{inside}/libavcodec-7ee0.so.61.19.101"
 
 
 def test_an_ordinary_row_is_started_without_a_library_path(library: Library) -> None:

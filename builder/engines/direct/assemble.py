@@ -68,6 +68,7 @@ class Order:
             "labels": plan.labels,
             "prefixes": [str(one.prefix) for one in plan.environments],
             "links": [(str(link.path), str(link.target)) for link in plan.links],
+            "left out": plan.left_out.patterns,
             "loader": [str(folder) for folder in plan.loader],
             "sonames": sorted(self.sonames.items()),
             "launcher": _hash(self.launcher),
@@ -312,9 +313,8 @@ class Assembly:
 
     def _loader(self) -> list[Entry]:
         plan, shop = self.order.plan, self.pantry.workshop
-        entries = loader_files(shop.root, plan.loader, self.order.sonames, shop.interpreter.shell)
-        links = [Entry(Node(str(link.path)[1:], "link", 0o777, str(link.target))) for link in plan.links]
-        return with_parents([*entries, *links])
+        shell = shop.interpreter.shell
+        return with_parents(loader_files(shop.root, plan.loader, self.order.sonames, shell, plan.links))
 
     def _launcher_key(self) -> str:
         script = hashlib.sha256(SCRIPT.read_bytes()).hexdigest()

@@ -24,6 +24,7 @@ from builder.engines.direct.store import Store, touch
 from builder.engines.direct.stream import opened
 from builder.engines.direct.tar import Node, parents
 from builder.engines.direct.workshop import Workshop
+from builder.left_out import LeftOut
 from builder.lock.record import Lock, Package
 from builder.plan import HOME, overlay_folder, site_packages
 from builder.wheels.fetch import fetch_all
@@ -41,6 +42,7 @@ class Pantry:
 
     Attributes:
         lock: The lock.
+        left_out: What of its wheels is not wanted.
         store: Where wheels and bytecode are kept.
         workshop: What runs the base's programs.
         python: The full version of the base's Python, as Debian has it: bytecode is of one Python.
@@ -49,6 +51,7 @@ class Pantry:
     """
 
     lock: Lock
+    left_out: LeftOut
     store: Store
     workshop: Workshop
     python: str
@@ -83,7 +86,7 @@ class Pantry:
         target = self.target(group)
         for package in group.packages:
             with opened_wheel(self.wheel(package)) as archive:
-                for entry in install(archive, 0, target, ()):
+                for entry in install(archive, 0, target, (), without=self.left_out):
                     yield package.file, entry
 
     def key(self, group: Group) -> str:
@@ -92,6 +95,7 @@ class Pantry:
             "code": code(),
             "compressor": gz.COMPRESSOR,
             "target": str(self.target(group).site),
+            "left out": self.left_out.patterns,
             "packages": [self._identity(package, group) for package in group.packages],
         }
         return sha256(canonical(facts)).removeprefix("sha256:")
@@ -135,10 +139,12 @@ class Pantry:
             wheel, position = position, position + 1
             has_bytecode = bool(bytecode.stat().st_size)
             members = archives[position].members if has_bytecode else ()
-            names = [member.path for member in members]
-            yield from install(archives[wheel], wheel, target, names, made=package.is_source)
+            wanted = [member for member in members if not self.left_out.holds(member.path)]
+            names = [member.path for member in wanted]
+            made, without = package.is_source, self.left_out
+            yield from install(archives[wheel], wheel, target, names, made=made, without=without)
             if has_bytecode:
-                yield from bytecode_entries(archives[position], position, target)
+                yield from bytecode_entries(wanted, position, target)
                 position += 1
 
     def _files(self, group: Group) -> Iterator[tuple[Path, Path]]:

@@ -1,6 +1,7 @@
 """The direct engine as the later stages know an engine: images by name, and containers of them.
 
-An image is unpacked once, into the store; containers share that folder and cannot change it.
+An image is unpacked once, into the store; containers share that folder and cannot change it. Images share
+the files of the layers that they have in common; see `trees`.
 """
 
 from __future__ import annotations
@@ -9,22 +10,20 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from builder.engines.container import Container, Image
-from builder.engines.direct import sandbox, unpacked
-from builder.engines.direct.image import Layer, OciImage
+from builder.engines.direct import sandbox, trees, unpacked
+from builder.engines.direct.ground import Ground
+from builder.engines.direct.image import OciImage
 from builder.engines.direct.store import Store, touch, written
-from builder.engines.direct.unpack import unpack
+from builder.engines.direct.trees import Tree
+from builder.engines.direct.unpack import unpacking
 from builder.engines.direct.unpacked import ABOUT, Unpacked
 from builder.shell import Shell
-
-AT_ONCE = 2
 
 Say = Callable[[str], None]
 
@@ -112,11 +111,10 @@ class DirectEngine:
 
     def _there(self, image: OciImage) -> Unpacked | None:
         folder = self._folder(image)
-        try:
-            told = unpacked.from_json((folder / ABOUT).read_text(encoding="utf-8"))
-        except (OSError, ValueError, KeyError):
-            return None
-        touch(folder)
+        told = unpacked.told_in(folder)
+        if told:
+            touch(folder)
+            trees.touch_all(self.store, told.trees)  # after it: who keeps a bound deletes the older first
         return told
 
     def _folder(self, image: OciImage) -> Path:
@@ -125,40 +123,44 @@ class DirectEngine:
     def _unpack(self, image: OciImage) -> None:
         self.say(f"{image.name}: unpacking {len(image.layers)} layers")
         folder = self._folder(image)
-        with written(self.store.root), self.store.scratch() as scratch:
+        with (
+            written(self.store.root),
+            self.store.scratch() as scratch,
+            trees.provided(self.store, image.layers) as found,
+        ):
             root = scratch / "image" / "root"
             root.mkdir(parents=True)
-            size = _layers(image, root)
             about = Unpacked(
                 root=folder / "root",
                 name=image.name,
                 labels=image.labels,
                 environment=_environment(image),
-                size=size,
+                size=_lay(image, found, root),
+                trees=tuple(map(trees.name_of, found)),
             )
             (scratch / "image" / ABOUT).write_text(about.to_json(), encoding="utf-8")
-            folder.parent.mkdir(exist_ok=True)
-            if not folder.exists():
-                (scratch / "image").rename(folder)
+            self._put(scratch / "image", folder)
+
+    def _put(self, made: Path, folder: Path) -> None:
+        """Give an unpacked image its place, unless another one is there by now."""
+        folder.parent.mkdir(exist_ok=True)
+        if folder.exists() and not unpacked.told_in(folder):
+            self.store.delete((self.store.item(folder),))
+        if not folder.exists():
+            made.rename(folder)
 
 
-def _layers(image: OciImage, root: Path) -> int:
-    """Unpack the base, then the packages side by side, then what is laid over both; returns the bytes."""
-    first, second, *middle, last = image.layers
-    size = _layer(first, root) + _layer(second, root)
-    largest_first = sorted(middle, key=lambda layer: -layer.size)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(partial(_layer, layer, root)) for layer in largest_first]
-        try:
-            size += sum(future.result() for future in futures)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return size + _layer(last, root)
-
-
-def _layer(layer: Layer, root: Path) -> int:
-    return unpack(layer.tar(), root, layer.diff_id)
+def _lay(image: OciImage, found: Mapping[str, Tree], root: Path) -> int:
+    """Lay the layers over each other, in their order; returns the bytes of their files."""
+    ground, size = Ground(root), 0
+    for layer in image.layers:
+        tree = found.get(layer.diff_id)
+        if tree and tree.whole:
+            size += tree.lay(ground)
+        else:
+            size += sum(one.size for one in unpacking(layer.tar(), ground, layer.diff_id))
+    ground.settle()
+    return size
 
 
 def _environment(image: OciImage) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -18,6 +18,7 @@ from builder.engines.direct.dist_info import UNSIGNED, DistInfo, EntryPoint, dis
 from builder.engines.direct.entry import Content, Entry, Held
 from builder.engines.direct.tar import Node
 from builder.errors import BadInputError, Fault
+from builder.left_out import NOTHING, LeftOut
 from builder.wheels.directory import MOST_FAULTS, Member
 from builder.wheels.filename import wheel_name
 from builder.wheels.members import Archive
@@ -106,8 +107,14 @@ def compiled(archive: Archive, target: Target) -> Mapping[str, str]:
     }
 
 
-def install(
-    archive: Archive, position: int, target: Target, bytecode: Sequence[str], *, made: bool = False
+def install(  # noqa: PLR0913 - a wheel, where it goes, and what of it
+    archive: Archive,
+    position: int,
+    target: Target,
+    bytecode: Sequence[str],
+    *,
+    made: bool = False,
+    without: LeftOut = NOTHING,
 ) -> Iterator[Entry]:
     """The entries of a wheel: its own files, its programs, and what an installer writes.
 
@@ -117,6 +124,8 @@ def install(
         target: Where it goes.
         bytecode: The compiled files that come beside it, relative to `site`: RECORD lists them.
         made: Whether the wheel was built here from a source archive.
+        without: What of it is not wanted. RECORD lists it all the same, as where somebody deletes it later:
+            what uninstalls passes over it.
 
     Raises:
         BadInputError: It is no sound wheel.
@@ -132,7 +141,8 @@ def install(
             continue
         entry = _entry(archive, position, one, info, target, made=made)
         lines.append(_line(one.path, entry.content, target))
-        yield entry
+        if not without.holds(_relative(one.path, target)):
+            yield entry
     for path, content in written.items():
         lines.append(_line(path, content, target))
         program = path.parent == target.prefix / "bin"
@@ -142,9 +152,9 @@ def install(
     yield Entry(Node(_inside(record)), _record(lines))
 
 
-def bytecode_entries(archive: Archive, position: int, target: Target) -> Iterator[Entry]:
-    """The entries of the compiled files beside a wheel."""
-    for member in archive.members:
+def bytecode_entries(members: Iterable[Member], position: int, target: Target) -> Iterator[Entry]:
+    """The entries of compiled files beside a wheel."""
+    for member in members:
         yield Entry(Node(_inside(target.site / member.path)), Held(position, member))
 
 

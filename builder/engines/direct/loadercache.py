@@ -17,6 +17,8 @@ from builder.engines.direct.interpreter import searched
 from builder.engines.direct.standin import stand_in
 from builder.engines.direct.tar import Node
 from builder.errors import BadInputError, EngineOrNetworkError, Fault
+from builder.ffmpeg import Link
+from builder.left_out import NOTHING, LeftOut
 from builder.lock.record import Lock
 from builder.plan import roots
 from builder.shell import SYSTEM, Shell
@@ -29,13 +31,16 @@ _MACHINE: Final = "x86_64"
 _LINK_MODE: Final = 0o777
 
 
-def loader_sonames(lock: Lock, folders: Sequence[PurePosixPath], library: Library) -> dict[str, str]:
+def loader_sonames(
+    lock: Lock, folders: Sequence[PurePosixPath], library: Library, without: LeftOut = NOTHING
+) -> dict[str, str]:
     """The libraries that the loader's cache of a row may come to name, from recorded facts.
 
     Args:
         lock: The row's lock.
         folders: The loader's folders, `Plan.loader`.
         library: Where the facts are.
+        without: What of the wheels is not in the image.
 
     Returns:
         The soname, "" where there is none, of each x86-64 library or program that lies in one of the loader's
@@ -58,6 +63,8 @@ def loader_sonames(lock: Lock, folders: Sequence[PurePosixPath], library: Librar
                 continue
             for binary in facts.binaries:
                 path = posixpath.normpath(f"{root}/{binary.path}")
+                if without.holds(binary.path):
+                    continue
                 if binary.machine == _MACHINE and posixpath.dirname(path) in searched_in:
                     found[path] = binary.soname
     if faults:
@@ -66,7 +73,11 @@ def loader_sonames(lock: Lock, folders: Sequence[PurePosixPath], library: Librar
 
 
 def loader_files(
-    root: Path, folders: Sequence[PurePosixPath], libraries: Mapping[str, str], shell: Shell = SYSTEM
+    root: Path,
+    folders: Sequence[PurePosixPath],
+    libraries: Mapping[str, str],
+    shell: Shell = SYSTEM,
+    links: Sequence[Link] = (),
 ) -> tuple[Entry, ...]:
     """What `ldconfig` writes in an image once its configuration names folders; sorted by path.
 
@@ -78,6 +89,7 @@ def loader_files(
         folders: The folders, in the order in which they are searched.
         libraries: The libraries in them: sonames by absolute paths in the image, from `loader_sonames`.
         shell: What starts ldconfig.
+        links: Links that are made before; they are among what is returned.
 
     Raises:
         EngineOrNetworkError: ldconfig is not there or fails, or there is no room for temporary files.
@@ -89,13 +101,15 @@ def loader_files(
         for path, soname in libraries.items():
             _write(scratch / path.lstrip("/"), stand_in(soname))
         before = _links(scratch)
+        for link in links:
+            _link(scratch / str(link.path).lstrip("/"), str(link.target))
         _run(root, scratch, shell)
         entries = {CONFIGURATION: configuration, CACHE: (scratch / CACHE).read_bytes()}
         after = _links(scratch)
     changed = {path: target for path, target in after.items() if before.get(path) != target}
     files = [Entry(Node(path), content) for path, content in entries.items()]
-    links = [Entry(Node(path, "link", _LINK_MODE, target)) for path, target in changed.items()]
-    return tuple(sorted((*files, *links), key=lambda entry: entry.node.path))
+    made = [Entry(Node(path, "link", _LINK_MODE, target)) for path, target in changed.items()]
+    return tuple(sorted((*files, *made), key=lambda entry: entry.node.path))
 
 
 def _run(root: Path, scratch: Path, shell: Shell) -> None:
@@ -134,6 +148,11 @@ def _share(source: Path, target: Path) -> None:
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def _link(path: Path, target: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target)
 
 
 def _links(scratch: Path) -> dict[str, str]:

@@ -63,8 +63,8 @@ class DirectRows:
             plan=planned,
             created=lock.as_of,
             groups=groups(lock, self._locks()),
-            base=baselock.read(self.project.bases, row.base, planned.ffmpeg_packages),
-            sonames=loader_sonames(lock, planned.loader, self.library),
+            base=baselock.read(self.project.bases, row.base, planned.system_packages),
+            sonames=loader_sonames(lock, planned.loader, self.library, planned.left_out),
             launcher=image_files(planned),
         )
 
@@ -80,6 +80,7 @@ class DirectRows:
         with self.store.in_use(), shop as open_shop:
             pantry = Pantry(
                 lock=self._lock(row),
+                left_out=order.plan.left_out,
                 store=self.store,
                 workshop=open_shop,
                 python=order.base.python,
@@ -161,7 +162,7 @@ class DirectRows:
         return base.provide(
             self.project.bases,
             row.base,
-            order.plan.ffmpeg_packages,
+            order.plan.system_packages,
             self.store.root,
             self.shell,
             self.say,

@@ -1,7 +1,8 @@
 """What the direct engine keeps: wheels, and what was made of them once.
 
 A layer is not kept: it is read from its wheels whenever it is wanted, and only its hashes are remembered. So
-a store takes little more than the wheels themselves, however many rows are built.
+a store takes little more than the wheels themselves, however many rows are built. What lies unpacked in it,
+images and the layers that they share, is there for tests and runs, and goes with `cuvee clean`.
 
 Safe under several builds at once and under kill -9: a file gets its place by one rename, and what is deleted
 is deleted only while no build runs.
@@ -14,6 +15,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,8 +24,11 @@ from pathlib import Path
 from builder.errors import EngineOrNetworkError, Fault
 from builder.wheels.store import PARTIAL, STALE_S, default_folder
 
-KINDS = ("roots", "blobs", "layers", "made", "bytecode", "built", "bases", "wheels")
+KINDS = ("roots", "trees", "blobs", "layers", "made", "bytecode", "built", "bases", "wheels")
 """The folders of a store, what is remade fastest first."""
+
+_BLOCK = 512
+"""What `st_blocks` counts in, in bytes, whatever the disk's own blocks are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +37,8 @@ class Item:
 
     Attributes:
         path: The file or folder.
-        size: Its bytes on disk.
+        size: The bytes on disk that its end gives back. Of an unpacked image these are the files of
+            its own; those that it shares with unpacked layers count there.
         used: When it was last used, in seconds since 1970.
     """
 
@@ -91,12 +97,8 @@ class Store:
     def _locked(self, how: int) -> Iterator[None]:
         with written(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, how)
+        with flocked(self.root / "lock", how):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -127,18 +129,35 @@ class Store:
         for kind in kinds:
             folder = self.root / kind
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                yield Item(path=path, size=_size(path), used=_used(path))
+                yield self.item(path)
+
+    def held(self) -> int:
+        """The bytes on disk of all of it; a file with several names counts once."""
+        return _size(self.root, shares=False)
+
+    def item(self, path: Path) -> Item:
+        """One thing of the store, by its path."""
+        return Item(path=path, size=_size(path, shares=path.parent.name == "roots"), used=_used(path))
 
     def delete(self, items: Iterable[Item]) -> int:
         """Delete items, in `alone` or where nobody else can use them; returns their bytes."""
         freed = 0
         for item in items:
             if item.path.is_dir():
-                shutil.rmtree(item.path, ignore_errors=True)
+                self._delete_folder(item.path)
             else:
                 item.path.unlink(missing_ok=True)
             freed += item.size if not item.path.exists() else 0
         return freed
+
+    def _delete_folder(self, folder: Path) -> None:
+        """Away from its place first: a killed one must leave no half of it there."""
+        try:
+            away = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
+            folder.rename(away / folder.name)
+        except OSError:  # a full disk, or gone in the meantime
+            away = folder
+        shutil.rmtree(away, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Delete what killed builds have left behind."""
@@ -199,18 +218,62 @@ def written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _size(path: Path) -> int:
-    """The bytes on disk of a file or a folder."""
+@contextmanager
+def flocked(path: Path, how: int) -> Iterator[None]:
+    """Hold a lock on a file, which is made where there is none, with its folder.
+
+    Who holds it alone may delete the file: those who wait for it then begin anew.
+
+    Args:
+        path: The file.
+        how: `fcntl.LOCK_SH` or `fcntl.LOCK_EX`; with `fcntl.LOCK_NB` nobody waits.
+
+    Raises:
+        BlockingIOError: Another one holds it, and nobody waits.
+        EngineOrNetworkError: The file cannot be made.
+    """
+    while True:
+        descriptor = _opened(path)
+        try:
+            fcntl.flock(descriptor, how)
+            if _is_still(path, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    with written(path.parent):
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the folder was deleted just now
+                return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _size(path: Path, *, shares: bool) -> int:
+    """The bytes on disk of a file or a folder; where it shares files, only of those with no other name."""
     files = (
         [path]
         if not path.is_dir()
         else [Path(top) / name for top, _, names in os.walk(path) for name in names]
     )
-    total = 0
+    found: dict[tuple[int, int], os.stat_result] = {}
+    names: Counter[tuple[int, int]] = Counter()
     for file in files:
         with suppress(OSError):
-            total += file.lstat().st_blocks * 512
-    return total
+            told = file.lstat()
+            found[told.st_dev, told.st_ino] = told
+            names[told.st_dev, told.st_ino] += 1
+    counted = (told for key, told in found.items() if not shares or names[key] == told.st_nlink)
+    return sum(told.st_blocks for told in counted) * _BLOCK
 
 
 def _used(path: Path) -> float:

@@ -6,13 +6,16 @@ import gzip
 import hashlib
 import io
 import os
+import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from isal.igzip import IGzipFile
 
+from builder.engines.direct.ground import Ground, dress, remove
 from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
 from builder.wheels.directory import INFLATE_ERROR
 
@@ -38,16 +41,61 @@ class Stream(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         """Fill a buffer, as far as one piece goes."""
         target = memoryview(cast("bytearray", buffer)).cast("B")
-        while not self._left:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self.hash.update(piece)
-            self._left = memoryview(piece)
-        count = min(len(target), len(self._left))
+        count = min(len(target), len(self._left)) if self._more() else 0
         target[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+    def _more(self) -> bool:
+        """Whether there is something left, of this piece or the next."""
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return False
+            self.hash.update(piece)
+            self._left = memoryview(piece)
+        return True
+
+
+class Archive(Stream):
+    """Pieces as the file that a tar archive is read from: forwards only, and a file's content uncopied."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        super().__init__(pieces)
+        self._at = 0
+
+    def tell(self) -> int:
+        """The bytes that were read so far."""
+        return self._at
+
+    def seekable(self) -> bool:
+        """It can be, forwards."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Read on to somewhere.
+
+        Raises:
+            io.UnsupportedOperation: It lies behind.
+        """
+        if whence != io.SEEK_SET or offset < self._at:
+            raise io.UnsupportedOperation("an archive is read forwards")
+        for _ in self.parts(offset - self._at):
+            pass
+        return self._at
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; fewer at the end."""
+        return b"".join(self.parts(size if size >= 0 else sys.maxsize))
+
+    def parts(self, size: int) -> Iterator[memoryview]:
+        """The next bytes as parts of the pieces, without a copy of them; fewer at the end."""
+        while size > 0 and self._more():
+            part = self._left[:size]
+            self._left = self._left[len(part) :]
+            self._at += len(part)
+            size -= len(part)
+            yield part
 
 
 def unpack(
@@ -70,28 +118,35 @@ def unpack(
         CheckFailedError: The archive is another one or damaged, or a path in it leads out of the folder.
         OSError: It cannot be written.
     """
-    stream = Stream(pieces)
+    into.mkdir(parents=True, exist_ok=True)
+    ground, size = Ground(into), 0
+    for member in unpacking(pieces, ground, diff_id, wanted):
+        size += member.size
+    ground.settle()
+    return size
+
+
+def unpacking(
+    pieces: Iterable[bytes], ground: Ground, diff_id: str, wanted: Callable[[str], bool] | None = None
+) -> Iterator[tarfile.TarInfo]:
+    """The same where more than one archive is laid on a ground: yields each member that was unpacked.
+
+    The archive is known to be sound only when all of it was; see `unpack` for the rest.
+    """
+    archive = Archive(pieces)
     try:
-        size = _unpack(stream, into, wanted or (lambda _: True))
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            for member in tar:
+                path = ground.place(member.name)
+                if wanted is None or wanted(member.name):
+                    _write(tar, member, path, ground)
+                    yield member
+        for _ in archive.parts(sys.maxsize):
+            pass  # the zeros at the end belong to the hash
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, INFLATE_ERROR) as error:
         raise _damaged(diff_id, f"it is damaged: {error}") from error
-    if f"sha256:{stream.hash.hexdigest()}" != diff_id:
-        raise _damaged(diff_id, f"its content's SHA-256 is {stream.hash.hexdigest()}")
-    return size
-
-
-def _unpack(stream: Stream, into: Path, wanted: Callable[[str], bool]) -> int:
-    buffered = io.BufferedReader(stream, _COPY)
-    size = 0
-    with tarfile.open(fileobj=buffered, mode="r|", bufsize=_COPY) as tar:
-        for member in tar:
-            path = _inside(into, member.name)
-            if wanted(member.name):
-                _write(tar, member, path, into)
-                size += member.size
-    while buffered.read(_COPY):
-        pass  # the zeros at the end belong to the hash
-    return size
+    if f"sha256:{archive.hash.hexdigest()}" != diff_id:
+        raise _damaged(diff_id, f"its content's SHA-256 is {archive.hash.hexdigest()}")
 
 
 def _damaged(diff_id: str, cause: str) -> CheckFailedError:
@@ -99,52 +154,53 @@ def _damaged(diff_id: str, cause: str) -> CheckFailedError:
     return CheckFailedError(Fault(place=f"layer {diff_id}", cause=cause, fix=fix))
 
 
-def _inside(into: Path, name: str) -> Path:
-    """Where a member goes. No folder on the way may be a link: it could lead anywhere."""
-    parts = PurePosixPath(name).parts
-    folder = into
-    for part in parts[:-1]:
-        folder /= part
-        if folder.is_symlink():
-            raise _leads_out(name)
-    if not parts or ".." in parts or name.startswith("/"):
-        raise _leads_out(name)
-    return into / name
-
-
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path, into: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, ground: Ground) -> None:
+    owner = (member.uid, member.gid)
     if member.isdir():
-        if not path.is_dir() or path.is_symlink():
-            path.unlink(missing_ok=True)
-            path.mkdir(exist_ok=True)  # another layer may have made it just now
+        ground.folder(member.name, member.mode, owner, member.mtime)
+        return
+    ground.place(member.name, make=True)
+    remove(path)  # never written into: it may be a link, or have another name
+    if member.issym():
+        os.symlink(member.linkname, path)  # noqa: PTH211 - for each of many
+        if os.geteuid() == 0:
+            os.chown(path, *owner, follow_symlinks=False)
+    elif member.islnk():
+        os.link(ground.place(member.linkname), path, follow_symlinks=False)
     else:
-        path.unlink(missing_ok=True)
-        if member.issym():
-            path.symlink_to(member.linkname)
-        elif member.islnk():
-            path.hardlink_to(_inside(into, member.linkname))
-            return
-        elif source := tar.extractfile(member):
-            with path.open("wb") as file:
-                while data := source.read(_COPY):
-                    file.write(data)
-    _dress(member, path)
+        _write_file(tar, member, path)
 
 
-def _dress(member: tarfile.TarInfo, path: Path) -> None:
-    """Owner, mode and time, in this order: a change of owner clears setuid."""
-    if os.geteuid() == 0:
-        os.chown(path, member.uid, member.gid, follow_symlinks=False)
-    if not member.issym():
-        path.chmod(member.mode if os.geteuid() == 0 else member.mode | 0o200)
-        os.utime(path, (member.mtime, member.mtime))
+def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for part in _content(tar, member):
+            while part:
+                part = part[os.write(descriptor, part) :]  # noqa: PLW2901 - what is left of it
+        dress(descriptor, member.mode, (member.uid, member.gid))
+        os.utime(descriptor, (member.mtime, member.mtime))
+    finally:
+        os.close(descriptor)
 
 
-def _leads_out(name: str) -> CheckFailedError:
-    return CheckFailedError(
-        Fault(place=name, cause="its path leads out of the image", fix="Do not use this image")
-    )
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[memoryview]:
+    """The bytes of a file.
+
+    Raises:
+        tarfile.ReadError: The archive ends before.
+    """
+    if member.issparse():
+        source = cast("Any", tar.extractfile(member))
+        yield from (memoryview(part) for part in iter(partial(source.read, _COPY), b""))
+        return
+    if not member.isreg() and member.type in tarfile.SUPPORTED_TYPES:
+        raise tarfile.ReadError(f"{member.name} is no file, folder or link")
+    left = member.size
+    for part in cast("Archive", tar.fileobj).parts(member.size):
+        left -= len(part)
+        yield part
+    if left:
+        raise tarfile.ReadError("unexpected end of data")
 
 
 def inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -16,11 +16,13 @@ class Unpacked:
     """The root file system of an image, and what its configuration says.
 
     Attributes:
-        root: The folder that it was unpacked to; nothing ever writes to it again.
+        root: The folder that it was unpacked to. Nothing ever writes to it again: its files may be those of
+            other images too.
         name: The image's name, `cuvee:cu121`.
         labels: Its labels.
         environment: Variables that processes in it have, and their values.
-        size: Its bytes on disk, base included.
+        size: Its bytes on disk, base included, whether it shares them with another image or not.
+        trees: The names of the unpacked layers that it shares files with; see `trees`.
     """
 
     root: Path
@@ -28,6 +30,7 @@ class Unpacked:
     labels: Mapping[str, str]
     environment: tuple[tuple[str, str], ...]
     size: int
+    trees: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The text of a file that says all of it."""
@@ -37,6 +40,7 @@ class Unpacked:
             "labels": dict(sorted(self.labels.items())),
             "environment": [list(pair) for pair in self.environment],
             "size": self.size,
+            "trees": list(self.trees),
         }
         return json.dumps(told, indent=1) + "\n"
 
@@ -55,12 +59,19 @@ def from_json(text: str) -> Unpacked:
         labels=told["labels"],
         environment=tuple((name, value) for name, value in told["environment"]),
         size=told["size"],
+        trees=tuple(told.get("trees", ())),
     )
 
 
-def name_of(folder: Path) -> str:
-    """The name of the image that lies unpacked in a folder of the store; "" where none does."""
+def told_in(folder: Path) -> Unpacked | None:
+    """The image that lies unpacked in a folder of the store, or None where none does."""
     try:
-        return from_json((folder / ABOUT).read_text(encoding="utf-8")).name
+        return from_json((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError):
-        return ""
+        return None
+
+
+def name_of(folder: Path) -> str:
+    """Its name; "" where there is none."""
+    told = told_in(folder)
+    return told.name if told else ""

@@ -1,0 +1,86 @@
+"""Rows where no image can be: unpacked by somebody else, installed, or cut into pieces to travel there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from builder.engines.direct.store import default_store
+from builder.engines.installed import installed_environment, unpacked_root
+from builder.matrix import Row
+from builder.plan import HOME, plan
+from builder.project import Project, write
+from builder.rowfiles import read_lock
+from builder.verify import evidence
+from builder.verify.evidence import Evidence
+from builder.verify.suite import prove
+from builder.wheels import pieces as cutting
+from builder.wheels.index import extra_index
+from builder.wheels.pieces import Piece
+
+Say = Callable[[str], None]
+
+
+def test_root(project: Project, row: Row, root: Path, say: Say, *, gpus: bool) -> Evidence:
+    """Unpacked root file system ─▶ evidence: as `test`, of an image that somebody else unpacked.
+
+    Raises:
+        BadInputError: It is none of this row.
+        CheckFailedError: It is of another lock.
+    """
+    locked = read_lock(project, row)
+    with unpacked_root(root, plan(row, locked), project.engine.home) as engine:
+        found = prove(project, row, locked, engine, say, gpus=gpus, where="root")
+    return _kept(project, found, say)
+
+
+def test_environment(project: Project, row: Row, python: Path, say: Say, *, gpus: bool) -> Evidence:
+    """Installed environment ─▶ evidence: the checks that do not ask for an image.
+
+    Raises:
+        BadInputError: The interpreter is of no environment that can be the row's.
+        CheckFailedError: What is installed is not the row's lock.
+    """
+    locked = read_lock(project, row)
+    engine = installed_environment(python, plan(row, locked))
+    found = prove(project, row, locked, engine, say, gpus=gpus, where="environment")
+    return _kept(project, found, say)
+
+
+def _kept(project: Project, found: Evidence, say: Say) -> Evidence:
+    """Write evidence, unless an image has shown as much of the same lock."""
+    file = project.evidence(found.row, gpu=bool(found.gpu))
+    if evidence.outdone(found, evidence.read(file)):
+        say(f"{file.name} stays as it is: it tells of an image, which shows more")
+    else:
+        write(file, found.text())
+    return found
+
+
+def pieces(project: Project, row: Row, folder: Path, size: int, say: Say) -> tuple[Piece, ...]:
+    """Lock ─▶ pieces: the row's wheels for a machine that only small files reach.
+
+    Args:
+        project: Where the row's lock is.
+        row: The row.
+        folder: Where the pieces go.
+        size: The bytes of a piece at most.
+        say: Told what is fetched.
+    """
+    locked = read_lock(project, row)
+    planned = plan(row, locked)
+    libraries = {one.name: [path.relative_to(HOME) for path in one.libraries] for one in planned.environments}
+    extra = partial(extra_index, row.index, row.place("index")) if row.index else None
+    store = default_store()
+    with store.in_use():
+        return cutting.write_pieces(
+            locked,
+            libraries,
+            store.wheels,
+            folder,
+            size,
+            samples=cutting.sample_files(),
+            speech=cutting.sample_speech(),
+            fetch=cutting.fetching(store.wheels, say, extra),
+        )
