@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from itertools import takewhile
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ PATIENCE: Final = 1800
 
 _PLACE = "Docker engine"
 _HERE = "http+docker://localhost"  # what the SDK makes of a unix:// address
+_LISTINGS = 5  # containerd's store says 404 where an image goes while it lists them
 _SNAPSHOTTER = "io.containerd.snapshotter.v1"
 # Two loads of one image at a time may trip over each other's nameless images: then all is sent once more.
 _LACKS = re.compile(r"no such (?:file|image)|not found|moby-dangling\S+: already exists", re.IGNORECASE)
@@ -65,8 +67,11 @@ class ImageStore:
         """
         api = self._client.api
         with _answering():
-            # What this asks for, `manifests`, engines before 28 ignore: they list no image that is not whole.
-            answer = api.get(_url(self._client, "images/json"), params={"all": "1", "manifests": "1"})
+            for _ in range(_LISTINGS):
+                # Engines before 28 ignore `manifests`: they list no image that is not whole.
+                answer = api.get(_url(self._client, "images/json"), params={"all": "1", "manifests": "1"})
+                if answer.status_code != HTTPStatus.NOT_FOUND:
+                    break
             answer.raise_for_status()
             return frozenset(one["Id"] for one in answer.json() if _whole(one))
 
