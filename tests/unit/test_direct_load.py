@@ -109,7 +109,7 @@ class FakeEngine:
         assert url == f"{self.api.base_url}/v1.45/images/json"
         assert params["all"] == "1"
         answer = [{"Id": one} for one in self.images if self._is_whole(one)]
-        return SimpleNamespace(json=lambda: answer, raise_for_status=lambda: None)
+        return SimpleNamespace(status_code=200, json=lambda: answer, raise_for_status=lambda: None)
 
     def _is_whole(self, one: str) -> bool:
         _, manifest = self.images[one]
@@ -464,8 +464,24 @@ class TestTrouble:
             {"Id": "whole", "Manifests": [{"Kind": "image", "Available": True}]},
             {"Id": "part", "Manifests": [{"Kind": "image", "Available": False}]},
         ]
-        engine.api.get = lambda *_, **__: SimpleNamespace(json=lambda: answer, raise_for_status=lambda: None)
+        engine.api.get = lambda *_, **__: SimpleNamespace(
+            status_code=200, json=lambda: answer, raise_for_status=lambda: None
+        )
         assert ImageStore(engine.client).ids() == {"whole"}
+
+    def test_a_listing_that_trips_over_an_image_that_goes_is_asked_for_again(
+        self, engine: FakeEngine
+    ) -> None:
+        def lost() -> None:
+            raise AssertionError("the 404 was taken for the answer")
+
+        answers = [
+            SimpleNamespace(status_code=404, raise_for_status=lost),
+            SimpleNamespace(status_code=200, json=lambda: [{"Id": "whole"}], raise_for_status=lambda: None),
+        ]
+        engine.api.get = lambda *_, **__: answers.pop(0)
+        assert ImageStore(engine.client).ids() == {"whole"}
+        assert answers == []
 
     def test_that_the_replaced_image_cannot_go_now_is_no_failure(self, engine: FakeEngine, old: str) -> None:
         busy = Fault(place="Docker engine", cause="a prune operation is already running", fix="Wait")
