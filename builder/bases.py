@@ -67,7 +67,7 @@ def update(project: Project, base: Base, also: Sequence[str], say: Say) -> str:
 
 
 def record_facts(project: Project, base: Base, say: Say) -> None:
-    """Base ─▶ facts: record the libraries it has, alone and, where that is locked, with Debian's FFmpeg.
+    """Base ─▶ facts: record the libraries it has, alone and as each of its variants that is locked.
 
     They are read from the layer that its lock names; it is made where the store does not have it.
 

@@ -32,14 +32,14 @@ class LeftOut:
         form = "|".join(map(_as_regex, self.patterns))
         object.__setattr__(self, "_form", re.compile(rf"(?:{form})(?:/|$)" if form else r"(?!)"))
 
+    @classmethod
+    def of(cls, patterns: Iterable[str]) -> LeftOut:
+        """What patterns name, in whatever order they come."""
+        return cls(tuple(sorted(patterns)))
+
     def holds(self, path: str) -> bool:
         """Whether a file is left out, by its path below site-packages."""
         return self._form.match(path) is not None
 
 
 NOTHING = LeftOut()
-
-
-def left_out(patterns: Iterable[str]) -> LeftOut:
-    """What patterns name, in whatever order they come."""
-    return LeftOut(tuple(sorted(patterns)))

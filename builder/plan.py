@@ -18,7 +18,7 @@ from builder.errors import BadInputError, Fault
 from builder.ffmpeg import Link
 from builder.known import data
 from builder.layering import Layer, grouped, layers
-from builder.left_out import NOTHING, LeftOut, left_out
+from builder.left_out import NOTHING, LeftOut
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
 
@@ -143,7 +143,7 @@ def plan(row: Row, lock: Lock) -> Plan:
         tools=lock.tools,
         loader=loader(lock, row),
         links=tuple(_links(lock, row)),
-        left_out=left_out(row.leave_out),
+        left_out=LeftOut.of(row.leave_out),
         environment=tuple(_variables(row, environments[0].prefix)),
         labels=tuple(_labels(row, lock)),
     )
@@ -299,10 +299,23 @@ def roots(lock: Lock, python: str) -> Iterator[tuple[Environment, PurePosixPath]
 
 
 def codecs(lock: Lock, row: Row) -> tuple[Link, ...]:
-    """Links by which FFmpeg's libraries are found, where the row takes them from PyAV."""
+    """Links by which FFmpeg's libraries are found, where the row takes them from PyAV.
+
+    Raises:
+        BadInputError: Two environments would have one link lead to their own library.
+    """
     parts = [part for part in lock.environments if row.ffmpeg == "pyav" and part.package("torchcodec")]
     sites = ((part, site_packages(HOME / part.name, row.python)) for part in parts)
-    return tuple(link for part, site in sites for link in ffmpeg.libraries(part, site))
+    links = tuple(link for part, site in sites for link in ffmpeg.libraries(part, site))
+    if len({link.path for link in links}) < len(links):
+        raise BadInputError(
+            Fault(
+                place=row.place("ffmpeg"),
+                cause=f"{' and '.join(part.name for part in parts)} have one FFmpeg in two PyAVs",
+                fix="Take FFmpegs of two major versions, or `ffmpeg: shared`",
+            )
+        )
+    return links
 
 
 def loader(lock: Lock, row: Row) -> tuple[PurePosixPath, ...]:

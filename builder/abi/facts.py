@@ -126,7 +126,7 @@ class BaseFacts:
     """The libraries of a base; each record is itself alone, so that what is worked out of it can be kept.
 
     Attributes:
-        id: The base's id in the matrix, with `+ffmpeg` where Debian's FFmpeg is laid on top.
+        id: The base's id in the matrix, with what is laid on top: a key of `Base.variants`.
         image: What was read, for people.
         binaries: The libraries, with absolute paths, sorted.
         links: Symbolic links among the loader's folders, from absolute path to absolute path.

@@ -6,7 +6,6 @@ record. Locks hold what comes out of here: another answer for the same wheel cha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -79,8 +78,8 @@ def _imageio_ffmpeg(archive: Archive) -> Summary:
 
 def _av(archive: Archive) -> Summary:
     """FFmpeg's libraries, which others than PyAV can use."""
-    found = _paths(archive, "av.libs/", "lib*.so*")
-    return Summary(libraries=tuple(path for path in found if re.match(r"av\.libs/lib(av|sw)", path)))
+    kinds = ("libav*.so*", "libsw*.so*")
+    return Summary(libraries=tuple(path for kind in kinds for path in _paths(archive, "av.libs/", kind)))
 
 
 READERS: Mapping[str, Callable[[Archive], Summary]] = {

@@ -145,14 +145,12 @@ def _swept(told: Mapping[str, Any], wheels: int) -> str:
     """What one run over all rows took."""
     good = [one for one in told["rows"] if one["status"] == "good"]
     passed = sum(one["outcome"] == "passed" for one in good)
-    minutes = max((one["ended_s"] for one in good), default=0) / 60
     when = f"{told['host']['cpus']} processors, `{told['command']}` of {told['date'][:10]}"
     return (
         f"One run on {when}, with the wheels on the disk ({wheels / 1e9:.1f} GB for all rows): {passed} of "
-        f"{len(good)} good rows built and passed, in {minutes:.0f} minutes for them, and "
-        f"{told['seconds'] / 60:.0f} minutes with the known-bad ones; {told['most_disk'] / 1e9:.1f} GB of "
-        f"disk at most, with the {told['held_before'] / 1e9:.1f} GB that the store held before: the wheels "
-        "and all else.\n"
+        f"{len(good)} good rows built and passed, in {told['seconds'] / 60:.0f} minutes with the known-"
+        f"bad ones; {told['most_disk'] / 1e9:.1f} GB of disk at most, with the "
+        f"{told['held_before'] / 1e9:.1f} GB that the store held before: the wheels and all else.\n"
     )
 
 

@@ -13,7 +13,7 @@ from builder.abi.facts import BaseFacts, Binary, WheelFacts
 from builder.abi.library import Library
 from builder.abi.loader import Process, World
 from builder.errors import BadInputError, Fault
-from builder.left_out import NOTHING, LeftOut, left_out
+from builder.left_out import NOTHING, LeftOut
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import MAIN, Row
 from builder.plan import codecs, library_folders, loader, roots
@@ -115,7 +115,7 @@ def settings_of_row(row: Row, lock: Lock, library: Library) -> tuple[Setting, ..
             beside=[other for other in own if other is not part],
             library_path=map(str, paths[part.name] if len(own) > 1 else ()),
             links=links,
-            without=left_out(row.leave_out),
+            left_out=LeftOut.of(row.leave_out),
         )
         for part in own
     )
@@ -130,7 +130,7 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
     beside: Iterable[Part] = (),
     library_path: Iterable[str] = (),
     links: Mapping[str, str] = _NO_LINKS,
-    without: LeftOut = NOTHING,
+    left_out: LeftOut = NOTHING,
 ) -> Setting:
     """Parts on a base.
 
@@ -142,17 +142,17 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
         beside: Parts that are in the image too, and of which nothing is judged.
         library_path: Of its processes.
         links: Links to libraries that the image has beyond those of the base and of ldconfig.
-        without: Files of the wheels that the image does not have.
+        left_out: Files of the wheels that the image does not have.
     """
     parts = tuple(parts)
     files: dict[str, Binary] = {binary.path: binary for binary in base.binaries}
     owners: dict[str, Package] = {}
     under: dict[str, PurePosixPath] = {}
     for part in parts:
-        for path, binary, package in _installed(part, without):
+        for path, binary, package in _installed(part, left_out):
             files[path], owners[path], under[path] = binary, package, part.root
     for part in beside:
-        files |= {path: binary for path, binary, _ in _installed(part, without)}
+        files |= {path: binary for path, binary, _ in _installed(part, left_out)}
     searched = set(folders)
     inside = {path: binary for path, binary in files.items() if posixpath.dirname(path) in searched}
     world = World(
@@ -179,11 +179,11 @@ def lay_out(  # noqa: PLR0913 - what is judged, where, beside what, and how it i
     )
 
 
-def _installed(part: Part, without: LeftOut) -> Iterator[tuple[str, Binary, Package]]:
+def _installed(part: Part, left_out: LeftOut) -> Iterator[tuple[str, Binary, Package]]:
     """The binaries of a part that are in the image, each with its path and its package."""
     for package, facts in part.packages:
         for binary in facts.binaries if facts else ():
-            if not without.holds(binary.path):
+            if not left_out.holds(binary.path):
                 yield posixpath.normpath(f"{part.root}/{binary.path}"), binary, package
 
 

@@ -29,7 +29,7 @@ from builder.engines.direct.compression import compressed
 from builder.engines.direct.image import OciImage, canonical
 from builder.engines.direct.load import load
 from builder.engines.direct.store import default_store
-from builder.left_out import LeftOut, left_out
+from builder.left_out import LeftOut
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
@@ -341,8 +341,8 @@ def pip(container: Container, *words: str) -> str:
     return python(container, "-m", "pip", "--disable-pip-version-check", *words)
 
 
-def _excused(words: str, without: LeftOut) -> bool:
-    return words.endswith(" is missing") and without.holds(words.removesuffix(" is missing"))
+def _excused(words: str, left_out: LeftOut) -> bool:
+    return words.endswith(" is missing") and left_out.holds(words.removesuffix(" is missing"))
 
 
 class Healthy:
@@ -359,11 +359,11 @@ class Healthy:
         self, container: Container, versions: Mapping[str, str], row: Row
     ) -> None:
         """What the row leaves out is listed too, as an installer leaves it; uninstalling passes over it."""
-        without = left_out(row.leave_out)
+        left_out = LeftOut.of(row.leave_out)
         told = json.loads(python(container, f"/tmp/{INSIDE.name}"))
         assert {canonicalize_name(name): version for name, version in told["versions"].items()} == versions
         wrong = {
-            name: [one for one in words if not _excused(one, without)]
+            name: [one for one in words if not _excused(one, left_out)]
             for name, words in told["wrong"].items()
         }
         assert {name: words for name, words in wrong.items() if words} == {}

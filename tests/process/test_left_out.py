@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.left_out import left_out
+from builder.left_out import LeftOut
 
 FILES = (
     "nvidia/cu13/lib/libx.so.12",
@@ -38,5 +38,5 @@ def test_what_a_shell_deletes_is_what_is_left_out(patterns: list[str], tmp_path:
         (tmp_path / file).touch()
     subprocess.run(["sh", "-c", f"rm -rf {' '.join(patterns)}"], cwd=tmp_path, check=True)
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    without = left_out(patterns)
-    assert left == {file for file in FILES if not without.holds(file)}
+    left_out = LeftOut.of(patterns)
+    assert left == {file for file in FILES if not left_out.holds(file)}

@@ -15,7 +15,7 @@ from builder.engines.direct.entry import Held
 from builder.engines.direct.install import Target, bytecode_entries, compiled, install, placed
 from builder.engines.direct.unpack import unpack
 from builder.engines.direct.zips import written_zip
-from builder.left_out import left_out
+from builder.left_out import LeftOut
 from builder.wheels.members import opened_wheel
 from tests.wheelmaker import INFO, SITE, TARGET, entries, layer_of, members, wheel
 
@@ -252,7 +252,7 @@ def test_what_is_left_out_is_not_installed_and_stays_in_record_as_when_it_is_del
     path = wheel(tmp_path, {"vat/a.py": b"a", "vat/tests/test_a.py": b"b"})
     with opened_wheel(path) as archive:
         whole = list(install(archive, 0, TARGET, ()))
-        part = list(install(archive, 0, TARGET, (), without=left_out(["vat/tests"])))
+        part = list(install(archive, 0, TARGET, (), left_out=LeftOut.of(["vat/tests"])))
     assert {one.node.path for one in whole} - {one.node.path for one in part} == {
         f"{SITE}/vat/tests/test_a.py"[1:]
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.left_out import NOTHING, left_out
+from builder.left_out import NOTHING, LeftOut
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from builder.left_out import NOTHING, left_out
     ],
 )
 def test_a_pattern_holds_a_file_and_all_of_a_folder(pattern: str, path: str) -> None:
-    assert left_out([pattern]).holds(path)
+    assert LeftOut.of([pattern]).holds(path)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_pattern_holds_a_file_and_all_of_a_folder(pattern: str, path: str) -> 
     ],
 )
 def test_it_holds_nothing_else(pattern: str, path: str) -> None:
-    assert not left_out([pattern]).holds(path)
+    assert not LeftOut.of([pattern]).holds(path)
 
 
 def test_without_a_pattern_all_is_wanted() -> None:
@@ -44,5 +44,5 @@ def test_without_a_pattern_all_is_wanted() -> None:
 
 
 def test_the_order_of_patterns_decides_nothing() -> None:
-    assert left_out(["b/c", "a/b"]) == left_out(["a/b", "b/c"])
-    assert left_out(["b/c", "a/b"]).holds("b/c")
+    assert LeftOut.of(["b/c", "a/b"]) == LeftOut.of(["a/b", "b/c"])
+    assert LeftOut.of(["b/c", "a/b"]).holds("b/c")

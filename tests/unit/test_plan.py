@@ -322,6 +322,15 @@ def test_nothing_is_linked_where_no_torchcodec_would_take_it() -> None:
     assert (found.links, found.loader) == ((), ())
 
 
+def test_two_environments_with_one_ffmpeg_cannot_share_a_link() -> None:
+    parts = [
+        Environment(name=name, packages=(package("av", libraries=AV), package("torchcodec"))) for name in "ab"
+    ]
+    both = dataclasses.replace(lock("small"), environments=tuple(parts))
+    with pytest.raises(BadInputError, match="a and b have one FFmpeg in two PyAVs"):
+        plan(row("small", ffmpeg="pyav"), both)
+
+
 def test_what_the_row_leaves_out_is_planned() -> None:
     assert planned("blend").left_out.patterns == ("nvidia/*/include", "torch/bin/protoc*")
     assert planned("small").left_out.patterns == ()

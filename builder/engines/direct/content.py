@@ -86,7 +86,7 @@ class Pantry:
         target = self.target(group)
         for package in group.packages:
             with opened_wheel(self.wheel(package)) as archive:
-                for entry in install(archive, 0, target, (), without=self.left_out):
+                for entry in install(archive, 0, target, (), left_out=self.left_out):
                     yield package.file, entry
 
     def key(self, group: Group) -> str:
@@ -141,8 +141,8 @@ class Pantry:
             members = archives[position].members if has_bytecode else ()
             wanted = [member for member in members if not self.left_out.holds(member.path)]
             names = [member.path for member in wanted]
-            made, without = package.is_source, self.left_out
-            yield from install(archives[wheel], wheel, target, names, made=made, without=without)
+            made, left_out = package.is_source, self.left_out
+            yield from install(archives[wheel], wheel, target, names, made=made, left_out=left_out)
             if has_bytecode:
                 yield from bytecode_entries(wanted, position, target)
                 position += 1

@@ -114,7 +114,7 @@ def install(  # noqa: PLR0913 - a wheel, where it goes, and what of it
     bytecode: Sequence[str],
     *,
     made: bool = False,
-    without: LeftOut = NOTHING,
+    left_out: LeftOut = NOTHING,
 ) -> Iterator[Entry]:
     """The entries of a wheel: its own files, its programs, and what an installer writes.
 
@@ -124,7 +124,7 @@ def install(  # noqa: PLR0913 - a wheel, where it goes, and what of it
         target: Where it goes.
         bytecode: The compiled files that come beside it, relative to `site`: RECORD lists them.
         made: Whether the wheel was built here from a source archive.
-        without: What of it is not wanted. RECORD lists it all the same, as where somebody deletes it later:
+        left_out: What of it is not wanted. RECORD lists it all the same, as where somebody deletes it later:
             what uninstalls passes over it.
 
     Raises:
@@ -141,7 +141,7 @@ def install(  # noqa: PLR0913 - a wheel, where it goes, and what of it
             continue
         entry = _entry(archive, position, one, info, target, made=made)
         lines.append(_line(one.path, entry.content, target))
-        if not without.holds(_relative(one.path, target)):
+        if not left_out.holds(_relative(one.path, target)):
             yield entry
     for path, content in written.items():
         lines.append(_line(path, content, target))

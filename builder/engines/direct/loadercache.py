@@ -32,7 +32,7 @@ _LINK_MODE: Final = 0o777
 
 
 def loader_sonames(
-    lock: Lock, folders: Sequence[PurePosixPath], library: Library, without: LeftOut = NOTHING
+    lock: Lock, folders: Sequence[PurePosixPath], library: Library, left_out: LeftOut = NOTHING
 ) -> dict[str, str]:
     """The libraries that the loader's cache of a row may come to name, from recorded facts.
 
@@ -40,7 +40,7 @@ def loader_sonames(
         lock: The row's lock.
         folders: The loader's folders, `Plan.loader`.
         library: Where the facts are.
-        without: What of the wheels is not in the image.
+        left_out: What of the wheels is not in the image.
 
     Returns:
         The soname, "" where there is none, of each x86-64 library or program that lies in one of the loader's
@@ -63,7 +63,7 @@ def loader_sonames(
                 continue
             for binary in facts.binaries:
                 path = posixpath.normpath(f"{root}/{binary.path}")
-                if without.holds(binary.path):
+                if left_out.holds(binary.path):
                     continue
                 if binary.machine == _MACHINE and posixpath.dirname(path) in searched_in:
                     found[path] = binary.soname
