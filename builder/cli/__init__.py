@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -63,26 +64,60 @@ class Stages(click.Group):
 def main() -> None:
     """Run the command line, and end with the exit code of what went wrong."""
     gc.set_threshold(_SELDOM)
-    # A `kill` shall tidy up as Ctrl-C does: secrets, containers and half-written files.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked_to_stop = _heed_interrupts()
     try:
         cli.main(prog_name="cuvee", standalone_mode=False)
-    except CuveeError as error:
+    except (click.Abort, KeyboardInterrupt):
+        code = _interrupted()
+    except (CuveeError, click.ClickException, OSError) as error:
+        # A terminal interrupts what we started, too: its end may be told before ours.
+        code = _interrupted() if asked_to_stop() else _told(error)
+    else:
+        return
+    sys.exit(code)
+
+
+def _heed_interrupts() -> Callable[[], bool]:
+    """Let a `kill` tidy up as Ctrl-C does: secrets, containers and half-written files.
+
+    Returns:
+        Whether there was one of the two: what tidies up may fail with an error of its own.
+    """
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where we run with `nohup … &`
+        signal.signal(signal.SIGINT, stop)
+    return lambda: bool(came)
+
+
+def _interrupted() -> int:
+    say("interrupted; nothing half-made is left behind")
+    return INTERRUPTED
+
+
+def _told(error: CuveeError | click.ClickException | OSError) -> int:
+    """Tell it; returns its exit code.
+
+    Raises:
+        OSError: It is none that a user can mend.
+    """
+    if isinstance(error, CuveeError):
         for fault in error.faults:
             say(str(fault).replace(f"{Path.cwd()}{os.sep}", ""))
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
+        return error.exit_code
+    if isinstance(error, click.ClickException):
         error.show()
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in DISK_TROUBLES:
-            raise
-        place, fix = error.filename or "the disk", "Free some space there, or set TMPDIR or CUVEE_CACHE"
-        say(f"{place}: cannot be written: {error.strerror}. {fix}.")
-        sys.exit(EngineOrNetworkError.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        say("interrupted; nothing half-made is left behind")
-        sys.exit(INTERRUPTED)
+        return error.exit_code
+    if error.errno not in DISK_TROUBLES:
+        raise error
+    place, fix = error.filename or "the disk", "Free some space there, or set TMPDIR or CUVEE_CACHE"
+    say(f"{place}: cannot be written: {error.strerror}. {fix}.")
+    return EngineOrNetworkError.exit_code
 
 
 @click.group(cls=Stages, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 from builder import elsewhere, pipeline
 from builder.cli import INTERRUPTED, cli, main
 from builder.cli.common import Context
-from builder.errors import CannotResolveError, CuveeError, Fault
+from builder.errors import CannotResolveError, CuveeError, EngineOrNetworkError, Fault
 from builder.lock.record import FILE, Environment, Lock, Package, read
 from builder.matrix import Row, parse
 from builder.plan import plan
@@ -93,8 +94,11 @@ def cuvee(
         return Ended(code=code, out=said.out, err=said.err)
 
     monkeypatch.chdir(project.root)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield run
     SYSTEM.echo = False
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def lock_of(row: Row) -> Lock:
@@ -414,6 +418,27 @@ class TestInterruption:
         assert ended.err.splitlines()[-1] == "interrupted; nothing half-made is left behind"
         assert "Traceback" not in ended.err
         assert content(project) == before
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_it_stays_one_where_what_tidies_up_fails(
+        self, cuvee: Cuvee, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ) -> None:
+        def build(*_: Any, **__: Any) -> NoReturn:
+            try:
+                signal.raise_signal(number)
+                raise AssertionError("it goes on")
+            finally:
+                raise EngineOrNetworkError(Fault(place="docker", cause="it ended with 130", fix="Again"))
+
+        monkeypatch.setattr(pipeline, "lock", build)
+        ended = cuvee("lock", "red")
+        assert ended.code == INTERRUPTED
+        assert ended.err.splitlines()[-1] == "interrupted; nothing half-made is left behind"
+
+    def test_one_that_is_ignored_stays_ignored(self, cuvee: Cuvee) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup cuvee … &` has it
+        cuvee("list")
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 class TestHelp:
