@@ -283,6 +283,16 @@ def test_nothing_is_left_when_all_is_done(desk: Desk) -> None:
     assert list(desk.work.iterdir()) == []
 
 
+def test_samples_do_not_wait_for_the_last_recording(desk: Desk) -> None:
+    names = [desk.recording(2, "a.wav"), desk.recording(3, "b.wav", at=1, do="wait")]
+    with desk.start(*names, "--speakers", "some/pipeline", "--together", "--output", "out/") as process:
+        wait_for((desk.folder / "out" / "a.txt").exists)
+        assert len(list(desk.work.glob("*/samples.f32"))) <= 1
+        desk.cure()
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+
+
 def test_all_formats_go_to_a_folder(desk: Desk) -> None:
     code, out, err = desk.run(desk.recording(2), "--format", "text,srt,vtt,tsv,json", "--output", "out/")
     assert (code, out) == (0, ""), err
@@ -473,6 +483,67 @@ def test_the_example_hears_in_one_process_and_tells_apart_in_another(desk: Desk)
     assert [line[1] for line in desk.logged("start")] == ["asr", "diarize"]
 
 
+# When one recording is to blame, the others are not
+
+
+def test_a_recording_that_brings_its_side_down_does_not_keep_the_others(desk: Desk) -> None:
+    names = [
+        desk.recording(3, "a.wav", at=0, do="abort"),
+        desk.recording(2, "b.wav"),
+        desk.recording(1, "c.wav"),
+    ]
+    code, _, err = desk.run(*names, "--output", "out/")
+    assert code == 5
+    assert "a.wav, side asr: it died of SIGABRT" in err
+    assert sorted(path.name for path in (desk.folder / "out").iterdir()) == ["b.txt", "c.txt"]
+    assert len(desk.logged("start")) == 2
+    code, _, err = desk.run(*names, "--output", "out/", "--resume")
+    assert code == 5
+    assert len(desk.logged("transcribe")) == 4  # a.wav again, and nothing else
+
+
+def test_a_side_that_comes_to_nothing_twice_is_left_alone(desk: Desk) -> None:
+    names = [desk.recording(3, f"{number}.wav", at=0, do="abort") for number in range(5)]
+    code, _, err = desk.run(*names, "--output", "out/")
+    assert code == 5
+    assert len(desk.logged("start")) == 2
+    assert "not transcribed: 0.wav, 1.wav, 2.wav, 3.wav, 4.wav" in err
+
+
+def test_a_model_that_cannot_be_had_is_not_tried_for_each_recording(desk: Desk) -> None:
+    names = [desk.recording(1, f"{number}.wav") for number in range(3)]
+    code, _, err = desk.run(*names, "--model", "gated", "--output", "out/")
+    assert code == 5
+    assert err.count("the model is gated") == 1
+    assert len(desk.logged("start")) == 1
+
+
+@pytest.mark.parametrize("order", ["--in-turn", "--together"])
+def test_speakers_of_one_recording_that_cannot_be_told_do_not_keep_the_others(desk: Desk, order: str) -> None:
+    names = [desk.recording(2, "a.wav", speakers="SIGKILL"), desk.recording(2, "b.wav")]
+    code, _, err = desk.run(*names, "--speakers", "some/pipeline", "--output", "out/", order)
+    assert code == 5, err
+    assert (desk.folder / "out" / "a.txt").read_text() == sentences(2)
+    assert (desk.folder / "out" / "b.txt").read_text().startswith("SPEAKER_00: Sentence 0.")
+
+
+def test_two_recordings_of_the_same_bytes_are_two(desk: Desk) -> None:
+    shutil.copy(desk.folder / desk.recording(2), desk.folder / "b.wav")
+    code, _, err = desk.run("a.wav", "b.wav", "--output", "out/")
+    assert code == 0, err
+    assert [path.read_text() for path in (desk.folder / "out").iterdir()] == [sentences(2)] * 2
+
+
+def test_there_may_be_more_recordings_than_files_may_be_open(desk: Desk) -> None:
+    names = [desk.recording(1, f"{number}.wav") for number in range(40)]
+    limited = ["sh", "-c", 'ulimit -Sn 40 && exec "$@"', "sh", *desk.command(*names, "--output", "out/")]
+    done = subprocess.run(
+        limited, cwd=desk.folder, env=desk.variables, capture_output=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((desk.folder / "out").iterdir())) == 40
+
+
 # When people interfere
 
 
@@ -511,7 +582,49 @@ def test_who_reads_the_head_has_enough(desk: Desk) -> None:
     assert "Broken" not in err
 
 
+def test_who_reads_the_head_of_what_was_resumed_throws_no_work_away(desk: Desk) -> None:
+    desk.run(desk.recording(10, at=7, do="abort"))
+    with desk.start("a.wav", "--resume") as process:
+        assert process.stdout
+        process.stdout.close()
+        process.wait(PATIENCE_S)
+    desk.cure()
+    assert desk.run("a.wav", "--resume")[1] == sentences(10)
+    assert desk.logged("transcribe")[-1][1] == "60.00"
+
+
+def test_a_line_that_was_cut_within_a_letter_is_done_again(desk: Desk) -> None:
+    desk.run(desk.recording(10, at=7, do="abort"))
+    [kept] = desk.work.glob("*/segments.jsonl")
+    with kept.open("ab") as stream:
+        stream.write('{"segment": {"text": "Gr\u00fc'.encode()[:-1])
+    desk.cure()
+    assert desk.run("a.wav", "--resume")[:2] == (0, sentences(10))
+
+
 # When what is given is wrong
+
+
+def test_a_pipe_is_refused_because_it_can_be_read_only_once(desk: Desk) -> None:
+    os.mkfifo(desk.folder / "pipe")
+    code, _, err = desk.run("pipe")
+    assert code == 2
+    assert "pipe: it is a pipe or a device" in err
+
+
+def test_a_recording_on_standard_input_is_a_file_like_others(desk: Desk) -> None:
+    desk.recording(2)
+    command = " ".join([*desk.command("/dev/stdin"), "< a.wav"])
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=desk.folder,
+        env=desk.variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, sentences(2)), done.stderr
 
 
 def test_one_recording_that_is_none_does_not_keep_the_others(desk: Desk) -> None:
@@ -546,6 +659,41 @@ def test_a_full_disk_is_told_and_nothing_is_lost(desk: Desk) -> None:
     assert len(desk.logged("transcribe")) == 1
 
 
+def test_a_full_standard_output_is_told_and_nothing_is_lost(desk: Desk) -> None:
+    desk.recording(4)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            desk.command("a.wav"),
+            cwd=desk.folder,
+            env=desk.variables,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert done.returncode == 5
+    assert "standard output: it cannot be written (No space left on device)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert desk.run("a.wav", "--resume")[:2] == (0, sentences(4))
+
+
+def test_a_closed_standard_output_is_told_before_anything_starts(desk: Desk) -> None:
+    command = " ".join([*desk.command(desk.recording()), ">&-"])
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=desk.folder,
+        env=desk.variables,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "standard output: it is closed" in done.stderr
+    assert not desk.logged("start")
+
+
 def test_two_at_a_time_do_not_spoil_each_others_work(desk: Desk) -> None:
     with desk.start(desk.recording(3, at=1, do="hang")) as process:
         wait_for(lambda: desk.logged("transcribe"))
@@ -571,3 +719,13 @@ def test_a_cache_that_cannot_be_written_to_is_no_reason_to_fail(desk: Desk) -> N
     code, out, err = desk.run(desk.recording(2))
     assert (code, out) == (0, sentences(2))
     assert "finished work is not kept" in err
+
+
+def test_where_nothing_is_kept_nothing_is_promised_and_nothing_stays(desk: Desk) -> None:
+    desk.variables["XDG_CACHE_HOME"] = "/proc/none"
+    desk.variables["TMPDIR"] = str(desk.folder / "scratch")
+    (desk.folder / "scratch").mkdir()
+    code, _, err = desk.run(desk.recording(4, at=3, do="abort"))
+    assert code == 5
+    assert "what was finished is kept" not in err
+    assert list((desk.folder / "scratch").iterdir()) == []

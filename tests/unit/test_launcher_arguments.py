@@ -129,3 +129,12 @@ def test_help_explains_exit_codes_and_tf32() -> None:
     assert "130 interrupted" in text
     assert "pyannote" in text
     assert "--no-tf32" in text
+
+
+@pytest.mark.parametrize("seconds", ["-5", "nan", "inf", "1e8"])
+def test_a_time_to_be_idle_is_one_that_can_be_waited_for(
+    audio: str, seconds: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(audio, f"--timeout-idle={seconds}")
+    assert "must be between 0 (never) and 1000000" in capsys.readouterr().err

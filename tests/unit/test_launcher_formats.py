@@ -75,3 +75,10 @@ def test_written_as_it_comes_it_is_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", ENDINGS)
 def test_silence_has_a_transcript_too(name: str) -> None:
     assert isinstance(whole(name, transcript()), str)
+
+
+def test_a_file_whose_name_is_no_text_is_named_so_that_it_can_be_found() -> None:
+    name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    written = whole("json", transcript(HELLO)._replace(audio=name))
+    assert written.encode("utf-8").decode("utf-8") == written
+    assert json.loads(written)["audio"] == name

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
 import time
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
@@ -92,3 +95,38 @@ def test_a_model_that_is_here_is_weighed(tmp_path: object) -> None:
 def test_the_machines_memory_is_known() -> None:
     assert (memory.host_bytes() or 0) > 0
     assert memory.free_bytes("cpu") is not None
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_gpu_that_is_hidden_has_no_memory(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_library(_: str) -> NoReturn:
+        raise AssertionError("it was asked for all the same")
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    monkeypatch.setattr(ctypes, "CDLL", open_library)
+    assert memory.gpu_bytes() is None
+
+
+@pytest.mark.parametrize(("visible", "asked"), [(None, 0), ("1,0", 1), ("GPU-8932f937", b"GPU-8932f937")])
+def test_the_first_gpu_that_is_seen_counts(
+    visible: str | None, asked: int | bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[int | bytes] = []
+
+    def handle(of: int | bytes, _: Any) -> int:
+        asked_for.append(of)
+        return 0
+
+    nvml = SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlShutdown=lambda: 0,
+        nvmlDeviceGetHandleByIndex_v2=handle,
+        nvmlDeviceGetHandleByUUID=handle,
+        nvmlDeviceGetMemoryInfo=lambda *_: 0,
+    )
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: nvml)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert memory.gpu_bytes() == 0
+    assert asked_for == [asked]

@@ -12,6 +12,9 @@ from .journal import default_folder
 
 STDOUT = "-"
 IDLE_S = 600.0
+LONGEST_S = 1e6
+"""Eleven days, which the kernel's clocks for waiting still take."""
+
 _EPILOG = """\
 Exit codes: 0 done; 2 an argument or a file is wrong; 5 a side failed, and what was finished is kept for
 --resume (a transcript that only lacks its speakers is written all the same); 130 interrupted.
@@ -92,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--timeout-idle",
-        type=float,
+        type=_seconds,
         default=IDLE_S,
         metavar="SECONDS",
         help="a side without a sign of work hangs (600; 0: never)",
@@ -115,6 +118,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= LONGEST_S:  # what is no number is not, either
+        raise argparse.ArgumentTypeError("must be between 0 (never) and {:.0f}".format(LONGEST_S))
+    return seconds
 
 
 def parse(words: Sequence[str]) -> Options:
@@ -203,6 +213,9 @@ def _faults(options: Options) -> List[Fault]:
 
 
 def _audio_faults(audio: Path) -> List[Fault]:
+    if audio.exists() and not audio.is_file() and not audio.is_dir():
+        cause = "it is a pipe or a device, and a recording is read more than once"
+        return [Fault(str(audio), cause, "Write it to a file first", BAD_INPUT)]
     try:
         with audio.open("rb") as stream:
             empty = not stream.read(1)

@@ -72,8 +72,13 @@ class Journal:
     A disk that does not take it is no reason to stop: `broken` then says why nothing is kept.
     """
 
-    def __init__(self, folder: Path, speakers_key: str) -> None:
+    def __init__(self, folder: Path, speakers_key: str, *, temporary: bool = False) -> None:
         """Open the journal, which no other process may have open.
+
+        Args:
+            folder: Where it is.
+            speakers_key: What the result for the speakers depends on, beside the recording.
+            temporary: Whether no later run will find it, so that it goes in any case.
 
         Raises:
             BadInputError: Another one has it.
@@ -81,6 +86,7 @@ class Journal:
         """
         self.folder = folder
         self.broken = ""
+        self.temporary = temporary
         self._speakers_key = speakers_key
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = (folder / LOCK).open("wb")
@@ -100,10 +106,10 @@ class Journal:
     def heard(self) -> Heard:
         """What an earlier run finished."""
         try:
-            lines = (self.folder / SEGMENTS).read_text(encoding="utf-8").split("\n")
+            data = (self.folder / SEGMENTS).read_bytes()
         except OSError:
             return NOTHING
-        return read(lines)
+        return read(data.decode("utf-8", "replace").split("\n"))  # the last letter may be cut in two
 
     def begin(self, kept: Heard) -> None:
         """Write anew what is kept of an earlier run, and go on from there."""
@@ -145,11 +151,16 @@ class Journal:
             part.write_text(json.dumps({"key": self._speakers_key, "result": result}), encoding="utf-8")
             part.replace(self.folder / SPEAKERS)
 
-    def close(self, *, forget: bool) -> None:
-        """Leave it; the samples go, and with `forget` all of it: it is somebody's words."""
+    def drop_samples(self) -> None:
+        """Delete the decoded samples: an hour of them takes 230 MB."""
         for name in (SAMPLES, SAMPLES + ".part"):
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
+
+    def close(self, *, forget: bool) -> None:
+        """Leave it; the samples go, and with `forget` all of it: it is somebody's words."""
+        forget = forget or self.temporary
+        self.drop_samples()
         self._close_stream()
         if forget:
             shutil.rmtree(str(self.folder), ignore_errors=True)

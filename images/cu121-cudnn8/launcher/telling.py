@@ -55,11 +55,15 @@ def _remote(error: RemoteError, audio: str, model: str, variables: Mapping[str, 
     for pattern, fix in _INPUT:
         if pattern.search(error.text):
             return Fault(place, error.text, fix, BAD_INPUT)
-    # What was printed counts too: pyannote.audio 3 prints why it has no model, and then trips over None.
-    found = hub.fault("{}\n{}\n{}".format(said, error.trace, error.words), model, variables)
+    own = "{}\n{}".format(said, error.trace)
+    cause = causes.find(said)
+    found = hub.fault(own, model, variables)
+    if not (found or cause):
+        # What was printed counts too: pyannote.audio 3 prints why it has no model, and then trips over None.
+        found = hub.fault("{}\n{}".format(own, error.words), model, variables)
     if found:
         return found
-    cause = causes.find(said) or causes.find(error.words)
+    cause = cause or causes.find(error.words)
     if cause:
         return Fault(place, "{} ({})".format(cause.cause, said), cause.fix, FAILED)
     fix = (

@@ -103,7 +103,9 @@ def pieces(name: str, segments: Iterable[Segment]) -> Iterator[str]:
 def whole(name: str, transcript: Transcript) -> str:
     """A transcript in any format."""
     if name == "json":
-        return json.dumps(record(transcript), ensure_ascii=False) + "\n"
+        text = json.dumps(record(transcript), ensure_ascii=False) + "\n"
+        # A file's name need not be text; Python's substitutes for its bytes are written as JSON's escapes.
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(pieces(name, transcript.segments))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -47,7 +48,13 @@ class _Memory(ctypes.Structure):
 
 
 def gpu_bytes() -> Optional[int]:
-    """What NVML says is free; it makes no context on the GPU."""
+    """What NVML says is free on the GPU that comes first; it makes no context there.
+
+    None where there is none, or `CUDA_VISIBLE_DEVICES` hides all.
+    """
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if first in {"", "-1"}:
+        return None
     try:
         library: Any = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
@@ -56,7 +63,11 @@ def gpu_bytes() -> Optional[int]:
     if library.nvmlInit_v2():
         return None
     try:
-        if library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)):
+        if first.isdigit():
+            lacking = library.nvmlDeviceGetHandleByIndex_v2(int(first), ctypes.byref(device))
+        else:
+            lacking = library.nvmlDeviceGetHandleByUUID(first.encode(), ctypes.byref(device))
+        if lacking:
             return None
         return None if library.nvmlDeviceGetMemoryInfo(device, ctypes.byref(memory)) else int(memory.free)
     finally:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from . import arguments, environments, journal, memory, writing
+from . import arguments, environments, journal, memory, speakers, writing
 from .arguments import Options
-from .conducting import SPEAKERS, TRANSCRIBE, Conductor
+from .conducting import Conductor
 from .environments import Environment
 from .faults import BAD_INPUT, DONE, INTERRUPTED, Fault, LauncherError, bad_input
 from .job import Job, segment
 from .journal import NOTHING, Journal
+from .orders import SPEAKERS, TRANSCRIBE
 from .progress import Progress
 from .writing import ReaderGoneError, Writer
 
@@ -75,6 +79,7 @@ def _end_orderly_when_told() -> None:
 
 
 def _run(options: Options, shown: Progress) -> int:
+    _allow_many_files()
     known = _environments(options)
     writer = Writer(options)
     jobs = _jobs(options, shown)
@@ -93,13 +98,21 @@ def _run(options: Options, shown: Progress) -> int:
         faults += [fault for job in jobs for fault in job.faults]
         finished = not faults
     except ReaderGoneError:
-        finished = True
+        # Who reads the head has enough; but an earlier run's work is not thrown away for it.
+        finished = not any(job.kept.segments or job.kept.done for job in jobs)
         raise
     finally:
         shown.clear()
         for job in jobs:
             job.journal.close(forget=finished)
     return _summed_up(jobs, faults, shown)
+
+
+def _allow_many_files() -> None:
+    """As many as we may have: there are two for each recording, whose journals stay open and locked."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _conduct(  # noqa: PLR0913, PLR0917 - what, how, where, and whom to tell
@@ -142,9 +155,12 @@ def _environments(options: Options) -> Tuple[Environment, ...]:
 
 def _jobs(options: Options, shown: Progress) -> List[Job]:
     jobs: List[Job] = []
+    names: Counter[str] = Counter()
     try:
         for audio in dict.fromkeys(options.audio):
-            opened = _journal(options, audio, shown)
+            name = _name(options, audio)
+            names[name] += 1  # several may be of the same bytes
+            opened = _journal(options, name if names[name] == 1 else "{}-{}".format(name, names[name]), shown)
             kept = opened.heard() if options.resume else NOTHING
             opened.begin(kept)
             jobs.append(Job(audio, options, opened, kept))
@@ -155,29 +171,58 @@ def _jobs(options: Options, shown: Progress) -> List[Job]:
     return jobs
 
 
-def _journal(options: Options, audio: Path, shown: Progress) -> Journal:
-    """The journal of a recording; where there is no place for one, nothing is kept."""
+def _name(options: Options, audio: Path) -> str:
+    """What the journal of a recording is called.
+
+    Raises:
+        BadInputError: The recording cannot be read.
+    """
     model = (options.model, *_changed(Path(options.model) / "model.bin"))
-    # Neither the device nor its arithmetic: what a GPU had no memory for, a CPU may go on with.
-    name = journal.key(journal.fingerprint(audio), model, options.beam_size, options.language, options.words)
-    speakers = journal.key(options.speakers, options.limits, options.tf32)
     try:
-        return Journal(options.work / name, speakers)
+        heard = journal.fingerprint(audio)
+    except OSError as error:
+        cause = "it cannot be read ({})".format(error.strerror)
+        raise bad_input(str(audio), cause, "Give a file that can") from error
+    # Neither the device nor its arithmetic: what a GPU had no memory for, a CPU may go on with.
+    return journal.key(heard, model, options.beam_size, options.language, options.words)
+
+
+def _journal(options: Options, name: str, shown: Progress) -> Journal:
+    """A journal of that name; where there is no place for one, nothing is kept."""
+    pipeline = (options.speakers, *_changed(*_configurations(options.speakers or "")))
+    pipeline_key = journal.key(pipeline, options.limits, options.tf32)
+    try:
+        return Journal(options.work / name, pipeline_key)
     except OSError as error:
         if options.work != journal.default_folder():
             raise bad_input(
                 "--work", "{} ({})".format(options.work, error.strerror), "Name another folder"
             ) from error
         shown.say("finished work is not kept: {} ({})".format(options.work, error.strerror))
-        return Journal(Path(tempfile.mkdtemp(prefix="transcribe-")), speakers)
+        return Journal(_scratch(), pipeline_key, temporary=True)
 
 
-def _changed(file: Path) -> Tuple[int, ...]:
+def _scratch() -> Path:
     try:
-        status = file.stat()
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns
+        return Path(tempfile.mkdtemp(prefix="transcribe-"))
+    except OSError as error:
+        cause = "no folder can be written to ({})".format(error.strerror)
+        raise bad_input("--work", cause, "Name one that can") from error
+
+
+def _configurations(pipeline: str) -> Tuple[Path, ...]:
+    """The files that may describe a pipeline that is here."""
+    return (Path(pipeline), Path(pipeline) / speakers.CONFIG) if pipeline else ()
+
+
+def _changed(*files: Path) -> Tuple[int, ...]:
+    """What changes with these files, of those that are there."""
+    found: List[int] = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = file.stat()
+            found += [status.st_size, status.st_mtime_ns] if file.is_file() else []
+    return tuple(found)
 
 
 def _summed_up(jobs: List[Job], faults: List[Fault], shown: Progress) -> int:
@@ -187,10 +232,14 @@ def _summed_up(jobs: List[Job], faults: List[Fault], shown: Progress) -> int:
             shown.say(str(fault))
     for broken in dict.fromkeys(job.journal.broken for job in jobs if job.journal.broken):
         shown.say("finished work could not be kept: {}".format(broken))
-    if any(fault.code != BAD_INPUT for fault in faults) and not all(job.journal.broken for job in jobs):
+    unheard = [job.name for job in jobs if job.unheard]
+    if unheard and len(jobs) > 1:
+        shown.say("not transcribed: {}".format(", ".join(unheard)))
+    if any(fault.code != BAD_INPUT for fault in faults):
         without = [job.name for job in jobs if job.transcribed and job.faults]
         if without:
             shown.say("{}: written without speakers".format(", ".join(without)))
-        if any(job.heard or job.speakers for job in jobs):
+        kept = [job for job in jobs if not (job.journal.broken or job.journal.temporary)]
+        if any(job.heard or job.speakers for job in kept):
             shown.say("what was finished is kept: run it again with --resume")
     return code(faults)

@@ -6,18 +6,17 @@ import queue
 import threading
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from . import asr, progress, speakers, telling
+from . import orders, progress, telling, threads
 from .arguments import Options
+from .attempts import Attempts
 from .environments import Environment, doing
 from .faults import FAILED, Fault, LauncherError
 from .isolation import Side
 from .job import Job, segment
+from .orders import SPEAKERS, TRANSCRIBE, Order
 from .progress import Progress
 
-TRANSCRIBE, SPEAKERS = "transcribe", "speakers"
 REPORT = "Please report it: this is a mistake of the launcher"
-Order = Tuple[str, Dict[str, Any]]
-"""A function of a side and its arguments."""
 
 
 class Heard(NamedTuple):
@@ -69,6 +68,7 @@ class Conductor:
         self._shown, self._together, self._variables, self._told = shown, together, variables, told
         self._said: "queue.Queue[Heard]" = queue.Queue()
         self._sides: Dict[str, Side] = {}
+        self._attempts = {TRANSCRIBE: Attempts(), SPEAKERS: Attempts()}
         self._completed: List[Job] = []
 
     def run(self) -> None:
@@ -99,10 +99,11 @@ class Conductor:
             python=environment.python,
             libraries=environment.libraries,
             path=(),
-            variables={"HF_HUB_OFFLINE": "1"} if self._options.offline else {},
+            variables=self._laid_over(lane),
             idle=self._options.idle or None,
         )
         self._sides[lane] = side
+        self._attempts[lane].begin()
         try:
             side.start()
         except LauncherError as error:
@@ -111,11 +112,19 @@ class Conductor:
             return
         threading.Thread(target=self._drive, args=(lane, side), daemon=True).start()
 
+    def _laid_over(self, lane: str) -> Dict[str, str]:
+        """What a side's variables have beyond ours."""
+        offline = {"HF_HUB_OFFLINE": "1"} if self._options.offline else {}
+        both = any(not job.transcribed for job in self._jobs) and any(not job.diarized for job in self._jobs)
+        if not (self._together and both):
+            return offline
+        return {**offline, **threads.variables(lane, self._options.device, self._variables)}
+
     def _drive(self, lane: str, side: Side) -> None:
-        order = self._order_to_transcribe if lane == TRANSCRIBE else self._order_for_speakers
+        order = orders.to_transcribe if lane == TRANSCRIBE else orders.for_speakers
         try:
             for job in self._jobs:
-                ordered = order(job)
+                ordered = order(self._options, job)
                 if ordered and not self._carry_out(lane, side, job, ordered):
                     break
         except Exception as error:  # noqa: BLE001 - a thread's error would be seen by nobody
@@ -139,37 +148,6 @@ class Conductor:
             self._said.put(Heard(lane, job, error=error))
             return telling.is_audio(error)
 
-    def _order_to_transcribe(self, job: Job) -> Optional[Order]:
-        samples = None if job.diarized else str(job.journal.samples)
-        if job.transcribed:
-            prepare = {"audio": str(job.audio), "samples": samples}
-            return (".asr:prepare", prepare) if samples else None
-        chosen = self._options
-        settings = asr.Settings(
-            chosen.model, chosen.device, chosen.compute_type, chosen.beam_size, chosen.words, chosen.offline
-        )
-        return ".asr:transcribe", {
-            "audio": str(job.audio),
-            "settings": list(settings),
-            "language": job.language or None,
-            "samples": samples,
-            "start": job.start(),
-        }
-
-    def _order_for_speakers(self, job: Job) -> Optional[Order]:
-        if job.diarized:
-            return None
-        job.decoded.wait()
-        if not job.has_samples:
-            return None
-        settings = speakers.Settings(self._options.speakers or "", self._options.device, self._options.tf32)
-        given = {
-            "samples": str(job.journal.samples),
-            "settings": list(settings),
-            "limits": self._options.limits,
-        }
-        return ".speakers:diarize", given
-
     # What the sides say
 
     def _hear(self, heard: Heard) -> None:
@@ -183,6 +161,8 @@ class Conductor:
             self._hear_transcription(heard.job, progress.event(heard.item))
         else:
             event = progress.event(heard.item)
+            if "share" in event:
+                self._attempts[SPEAKERS].loaded = True
             self._shown.show(heard.job.name, SPEAKERS, event.get("stage", ""), event.get("share"))
         self._complete()
 
@@ -198,9 +178,12 @@ class Conductor:
                 )
                 job.diarized = True
             job.decoded.set()
+        if "loaded" in event:
+            self._attempts[TRANSCRIBE].loaded = True
         if "info" in event:
             job.language = event["info"]["language"]
         if "segment" in event:
+            self._attempts[TRANSCRIBE].worked = True
             job.heard.append(event["segment"])
             self._told(job, event["segment"])
         if "stage" in event:
@@ -215,6 +198,7 @@ class Conductor:
             )
 
     def _finish(self, lane: str, job: Job, result: Any) -> None:
+        self._attempts[lane].worked = True
         if lane == TRANSCRIBE:
             if not job.transcribed:
                 job.journal.note({"done": True})
@@ -222,14 +206,18 @@ class Conductor:
         else:
             job.speakers, job.diarized = result, True
             job.journal.keep_speakers(result)
+            job.journal.drop_samples()
 
     def _fail(self, lane: str, job: Job, error: LauncherError) -> None:
         model = self._options.model if lane == TRANSCRIBE else self._options.speakers or ""
         self._blame(job, telling.fault(error, job.name, model, self._variables))
         if lane == SPEAKERS:
             job.diarized = True
+            job.journal.drop_samples()
         else:
             job.unheard = True
+            if not job.has_samples:
+                job.diarized = True
             job.decoded.set()
 
     def _blame(self, job: Job, fault: Fault) -> None:
@@ -237,8 +225,14 @@ class Conductor:
         self._shown.say(str(fault))
 
     def _end(self, lane: str) -> None:
-        """A side is through; what it did not come to is a fault of those recordings."""
+        """A side is through; what it did not come to is a fault of those recordings.
+
+        One that one recording has brought down is started again for the others.
+        """
         self._sides.pop(lane).close()
+        if self._attempts[lane].another() and any(map(orders.LEFT[lane], self._jobs)):
+            self._begin(lane)
+            return
         if lane == TRANSCRIBE:
             self._give_up_the_rest()
             if not self._together:

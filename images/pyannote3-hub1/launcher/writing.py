@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
@@ -11,9 +12,13 @@ from typing import IO, Iterable, List, Optional
 
 from . import arguments, formats
 from .arguments import STDOUT, Options
-from .faults import FAILED, Fault, bad_input
+from .faults import FAILED, Fault, LauncherError, bad_input
 from .job import Job
 from .joining import Segment
+
+_IMMOVABLE = frozenset({errno.EBUSY, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What the kernel says where a file cannot be replaced: a container has that file alone from outside, or its
+folder is not ours."""
 
 
 class ReaderGoneError(Exception):
@@ -29,6 +34,8 @@ class Writer:
         Raises:
             BadInputError: It cannot be written to.
         """
+        if out is None and sys.stdout is None and options.output == STDOUT:
+            raise bad_input("standard output", "it is closed", "Name a file with --output")
         self._options = options
         self._out = out or sys.stdout
         self._count = 0
@@ -75,13 +82,35 @@ class Writer:
             self._out.flush()
         except BrokenPipeError as error:
             raise ReaderGoneError from error
+        except OSError as error:
+            nobody_reads()  # what is still to be written cannot be, either
+            cause = "it cannot be written ({})".format(error.strerror)
+            fix = "Make room, then run it again with --resume"
+            raise LauncherError(Fault("standard output", cause, fix, FAILED)) from error
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole, or leave what was there; OSError if it cannot be."""
-    if path.exists() and not path.is_file():  # /dev/stdout and the like
+    """Write a file whole, or leave what was there; OSError if it cannot be.
+
+    A link stays one. What nothing can be put in the place of is written into.
+    """
+    if _is_open(path):
         path.write_text(text, encoding="utf-8")
         return
+    try:
+        _replace(path.resolve(), text)
+    except OSError as error:
+        if error.errno not in _IMMOVABLE or not path.is_file():
+            raise
+        path.write_text(text, encoding="utf-8")
+
+
+def _is_open(path: Path) -> bool:
+    """Whether it stands for something that somebody has open: /dev/stdout and the like."""
+    return path.exists() and (not path.is_file() or str(path).startswith(("/dev/", "/proc/")))
+
+
+def _replace(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(prefix="." + path.name[:40], dir=str(path.parent))
     part = Path(name)
     try:
@@ -102,10 +131,13 @@ def _mask() -> int:
 
 
 def _require_folder(options: Options) -> None:
-    folders: List[Path] = [
-        path.parent for audio in options.audio for path in arguments.outputs(options, audio).values()
+    paths: List[Path] = [
+        path for audio in options.audio for path in arguments.outputs(options, audio).values()
     ]
-    for folder in dict.fromkeys(folders):
+    in_place = [
+        path for path in paths if _is_open(path) or (path.is_file() and os.access(str(path), os.W_OK))
+    ]
+    for folder in dict.fromkeys(path.parent for path in paths if path not in in_place):
         try:
             if arguments.is_folder(options):
                 folder.mkdir(parents=True, exist_ok=True)
