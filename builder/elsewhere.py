@@ -10,10 +10,10 @@ from builder.engines.direct.store import default_store
 from builder.engines.installed import installed_environment, unpacked_root
 from builder.matrix import Row
 from builder.plan import HOME, plan
-from builder.project import Project, write
-from builder.rowfiles import read_lock
-from builder.verify import evidence
+from builder.project import Project
+from builder.rowfiles import valid_lock
 from builder.verify.evidence import Evidence
+from builder.verify.keeping import keep
 from builder.verify.suite import prove
 from builder.wheels import pieces as cutting
 from builder.wheels.index import extra_index
@@ -29,10 +29,10 @@ def test_root(project: Project, row: Row, root: Path, say: Say, *, gpus: bool) -
         BadInputError: It is none of this row.
         CheckFailedError: It is of another lock.
     """
-    locked = read_lock(project, row)
+    locked = valid_lock(project, row)
     with unpacked_root(root, plan(row, locked), project.engine.home) as engine:
         found = prove(project, row, locked, engine, say, gpus=gpus, where="root")
-    return _kept(project, found, say)
+    return keep(project, found, say, gpus=gpus)
 
 
 def test_environment(project: Project, row: Row, python: Path, say: Say, *, gpus: bool) -> Evidence:
@@ -42,20 +42,10 @@ def test_environment(project: Project, row: Row, python: Path, say: Say, *, gpus
         BadInputError: The interpreter is of no environment that can be the row's.
         CheckFailedError: What is installed is not the row's lock.
     """
-    locked = read_lock(project, row)
+    locked = valid_lock(project, row)
     engine = installed_environment(python, plan(row, locked))
     found = prove(project, row, locked, engine, say, gpus=gpus, where="environment")
-    return _kept(project, found, say)
-
-
-def _kept(project: Project, found: Evidence, say: Say) -> Evidence:
-    """Write evidence, unless an image has shown as much of the same lock."""
-    file = project.evidence(found.row, gpu=bool(found.gpu))
-    if evidence.outdone(found, evidence.read(file)):
-        say(f"{file.name} stays as it is: it tells of an image, which shows more")
-    else:
-        write(file, found.text())
-    return found
+    return keep(project, found, say, gpus=gpus)
 
 
 def pieces(project: Project, row: Row, folder: Path, size: int, say: Say) -> tuple[Piece, ...]:
@@ -68,7 +58,7 @@ def pieces(project: Project, row: Row, folder: Path, size: int, say: Say) -> tup
         size: The bytes of a piece at most.
         say: Told what is fetched.
     """
-    locked = read_lock(project, row)
+    locked = valid_lock(project, row)
     planned = plan(row, locked)
     libraries = {one.name: [path.relative_to(HOME) for path in one.libraries] for one in planned.environments}
     extra = partial(extra_index, row.index, row.place("index")) if row.index else None

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from builder import matrix, rowfiles
 from builder.errors import BadInputError, CheckFailedError, Fault
-from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import Plan, image_tag
@@ -71,10 +70,7 @@ def check_lock(project: Project, row: Row) -> None:
     Raises:
         CheckFailedError: The matrix has moved on since the lock, or its files were edited.
     """
-    present = rowfiles.read_lock(project, row)
-    if present.fingerprint != row.fingerprint():
-        cause = "the matrix has moved on since it was locked"
-        rowfiles.refuse(project, row, (record.FILE,), cause, "lock")
+    present = rowfiles.valid_lock(project, row)
     rowfiles.require(project, row, rowfiles.of_lock(row, present), "lock")
 
 
@@ -282,6 +278,7 @@ def load(project: Project, row: Row, engine: DockerEngine, say: Say) -> Loaded:
     from builder.engines.direct.compression import compressed
     from builder.engines.direct.load import load as load_into
 
+    rowfiles.valid_lock(project, row)
     found = direct.rows(project, say)
     with found.known(row) as image:
         loaded = load_into(image, engine, say, plain=lambda part: compressed(part, "none", found.store))
@@ -293,17 +290,17 @@ def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) ->
     """Image ─▶ evidence: run the row's checks and write down what they found."""
     from builder.engines.direct.store import default_store
     from builder.verdict import refusal as refusals
+    from builder.verify.keeping import keep
     from builder.verify.suite import of_refusal, prove
 
     if refusals.is_known(row):
         found = of_refusal(row, refusal)
         write(project.evidence(row.id), found.text())
         return found
-    locked = rowfiles.read_lock(project, row)
+    locked = rowfiles.valid_lock(project, row)
     with default_store().in_use():  # the checks are a process of their own, and need what is unpacked
         found = prove(project, row, locked, engine, say, gpus=gpus)
-    write(project.evidence(row.id, gpu=bool(found.gpu)), found.text())
-    return found
+    return keep(project, found, say, gpus=gpus)
 
 
 def push(  # noqa: PLR0913 - what, where to, and how
@@ -322,6 +319,7 @@ def push(  # noqa: PLR0913 - what, where to, and how
     from builder.publish.reference import Reference
 
     target = Reference.parse(reference)
+    rowfiles.valid_lock(project, row)
     found = direct.rows(project, say)
     with found.known(row) as known:
         image = compressed(known, compression, found.store)
@@ -335,6 +333,7 @@ def push_layers(project: Project, row: Row, reference: str, digests: Sequence[st
     from builder.publish.reference import Reference
 
     target = Reference.parse(reference)
+    rowfiles.valid_lock(project, row)
     with direct.rows(project, say).known(row) as image:
         return send(image, target, digests, say=say)
 

@@ -23,6 +23,23 @@ def read_lock(project: Project, row: Row) -> Lock:
     return record.read(project.image(row.id) / record.FILE)
 
 
+def valid_lock(project: Project, row: Row) -> Lock:
+    """The lock of a row, of what the matrix says now.
+
+    Raises:
+        BadInputError: It has none, or one that cannot be read.
+        CheckFailedError: The matrix has moved on.
+    """
+    if refusal.is_known(row):
+        raise BadInputError(
+            Fault(place=f"row {row.id}", cause=f"it has {unlocked(project, row)}", fix="Take another row")
+        )
+    locked = read_lock(project, row)
+    if locked.fingerprint != row.fingerprint():
+        refuse(project, row, (record.FILE,), "the matrix has moved on since it was locked", "lock")
+    return locked
+
+
 def present_lock(project: Project, row: Row) -> Lock | None:
     """The lock of a row, or None where there is none that can be read: a broken lock is replaced."""
     try:

@@ -6,7 +6,7 @@ only what no other row has; what it tests is the image in the registry, pulled a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from builder.ci import commands
@@ -16,6 +16,8 @@ from builder.errors import BadInputError, Fault
 from builder.lock.image import ImageRecord
 from builder.lock.record import Lock
 from builder.matrix import Row
+
+_UNRECORDED = "no image is recorded, so that nobody knows which layers the row shares"
 
 
 def jobs(
@@ -30,10 +32,11 @@ def jobs(
         named: Whether rows were asked for by name: an untested row has a job only then.
 
     Raises:
-        BadInputError: A row's lock records no image, or there are more jobs than a workflow may have.
+        BadInputError: A row's lock records no image, or is of what the matrix said before; or there are more
+            jobs than a workflow may have.
     """
     chosen = {row.id: row for row in rows if named or row.status != "untested"}
-    images = _images([row for row in chosen.values() if _has_image(row)], locks)
+    images = _images({row.id: row for row in chosen.values() if _has_image(row)}, locks)
     found = tuple(_Making(rows=chosen, images=images, used=used(images), runners=runners).jobs())
     if len(found) > LIMIT:
         raise BadInputError(_too_many(len(found)))
@@ -46,16 +49,20 @@ def _has_image(row: Row) -> bool:
     return row.status != "untested" and not unlockable
 
 
-def _images(rows: Iterable[Row], locks: Mapping[str, Lock]) -> dict[str, ImageRecord]:
-    found = {row.id: locks[row.id].image if row.id in locks else None for row in rows}
+def _images(rows: Mapping[str, Row], locks: Mapping[str, Lock]) -> dict[str, ImageRecord]:
+    found = {row: locks[row].image if row in locks else None for row in rows}
+    moved_on = [row for row in rows if row in locks and locks[row].fingerprint != rows[row].fingerprint()]
+    causes = {
+        **{row: _UNRECORDED for row, image in found.items() if not (image and image.layers)},
+        **dict.fromkeys(moved_on, "the matrix has moved on since it was locked"),
+    }
     faults = [
         Fault(
             place=f"images/{row}/lock.json",
-            cause="no image is recorded, so that nobody knows which layers the row shares",
+            cause=cause,
             fix=f"Run `cuvee build {row} --engine direct`, and commit the lock",
         )
-        for row, image in found.items()
-        if image is None
+        for row, cause in causes.items()
     ]
     if faults:
         raise BadInputError(*faults)

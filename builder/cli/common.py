@@ -50,7 +50,7 @@ def as_bytes(_: click.Context, option: click.Parameter, text: str | None) -> int
     factor = units.get(number[-1:], 1e9)
     try:
         return int(float(number.rstrip("MGT")) * factor)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise click.BadParameter("write it as 20GB or 500MB", param=option) from error
 
 

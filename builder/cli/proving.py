@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from builder.cli.common import (
     Context,
     compression_option,
     engine_option,
+    errors_of,
+    has_lock,
     raise_all,
     rows_argument,
     say,
     some_rows_argument,
 )
-from builder.errors import CheckFailedError, Fault
+from builder.errors import CheckFailedError, CuveeError, Fault
+
+NO_DOCKER = "leave out --engine docker, or unset CUVEE_ENGINE"
 
 if TYPE_CHECKING:
     from builder.engines.direct.image import Compression
@@ -86,7 +92,7 @@ def _without_engine(wish: str, output: Path | None, compression: str) -> str:
     """The wish for an engine, which options that only the direct one has decide."""
     only = "--output" if output else "--compression" if compression != "passthrough" else ""
     if only and wish == "docker":
-        raise click.UsageError(f"{only} is of the direct engine: leave out --engine docker")
+        raise click.UsageError(f"{only} is of the direct engine: {NO_DOCKER}")
     return "direct" if only else wish
 
 
@@ -133,12 +139,15 @@ def test(  # noqa: PLR0913, PLR0917 - a command's options
         from builder.cli.sweeping import steps, sweep
 
         if wish == "docker":
-            raise click.UsageError("--all works without an engine: leave out --engine docker")
+            raise click.UsageError(f"--all works without an engine: {NO_DOCKER}")
         found = sweep(project, chosen, say, steps(project, say, gpus=gpus))
         Console().print(tables.swept(found))
         raise_all([CheckFailedError(tables.failed(one)) for one in found if one.outcome == "failed"])
         return
+    errors: list[CuveeError] = []
     if root or python:
+        if wish == "docker" and _was_typed("wish"):
+            raise click.UsageError("--root and --python have no use for an engine: leave out --engine docker")
         row = _alone(chosen, rows, root, python)
         if root:
             evidence = [elsewhere.test_root(project, row, root, say, gpus=gpus)]
@@ -146,9 +155,25 @@ def test(  # noqa: PLR0913, PLR0917 - a command's options
             evidence = [elsewhere.test_environment(project, row, python, say, gpus=gpus)]
     else:
         engine = context.either(wish)
-        evidence = [pipeline.test(project, row, engine, say, gpus=gpus) for row in chosen]
-    Console().print(tables.built(evidence))
-    _require_all_hold(chosen, evidence)
+        tried = (
+            chosen if rows else [row for row in chosen if row.status != "untested" or has_lock(project, row)]
+        )
+        evidence, errors = _each(tried, lambda row: pipeline.test(project, row, engine, say, gpus=gpus))
+    if evidence:
+        Console().print(tables.built(evidence))
+    raise_all([*errors, *errors_of([partial(_require_all_hold, chosen, evidence)])])
+
+
+def _each(rows: Sequence[Row], test: Callable[[Row], Evidence]) -> tuple[list[Evidence], list[CuveeError]]:
+    """Test every row: what one lacks does not keep the others from it."""
+    found: list[Evidence] = []
+    errors = errors_of(partial(lambda row: found.append(test(row)), row) for row in rows)
+    return found, errors
+
+
+def _was_typed(option: str) -> bool:
+    """Whether an option comes from the command line, and not from a variable."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
 def _alone(chosen: Sequence[Row], named: Sequence[str], root: Path | None, python: Path | None) -> Row:
@@ -214,12 +239,13 @@ def _require_all_hold(rows: Sequence[Row], evidence: Sequence[Evidence]) -> None
     faults += [
         Fault(
             place=f"evidence/{one.row}.json",
-            cause="nothing passed, and a skip is not a pass",
+            cause=one.lacking,
             fix=f"Run `cuvee test {one.row}` where its checks can run",
         )
         for one in evidence
-        if not one.holds and not one.count("failed")
+        if one.lacking
     ]
-    faults += [fault for row, one in zip(rows, evidence, strict=True) for fault in disk_faults(row, one)]
+    by_id = {row.id: row for row in rows}
+    faults += [fault for one in evidence for fault in disk_faults(by_id[one.row], one)]
     if faults:
         raise CheckFailedError(*faults)

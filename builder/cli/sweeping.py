@@ -176,8 +176,7 @@ def _build(project: Project, row: Row, say: Say) -> None:
 def _why(row: Row, evidence: Evidence) -> str:
     failed = [f"{check.name}: {check.reason}" for check in evidence.checks if check.outcome == "failed"]
     over = [str(fault) for fault in budgets.disk_faults(row, evidence)]
-    nothing = [] if failed or evidence.count("passed") else ["nothing ran"]
-    return "; ".join([*failed, *over, *nothing])
+    return "; ".join([*failed, *over, *filter(None, [evidence.lacking])])
 
 
 def _layers(project: Project, row: Row) -> Layers:

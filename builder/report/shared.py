@@ -10,6 +10,7 @@ from typing import Any
 from builder import matrix
 from builder.ci import formats as jobs
 from builder.doctor import schema as doctors
+from builder.errors import BadInputError, Fault
 from builder.explain import checking as explaining
 from builder.matrix import Row
 from builder.project import Project
@@ -41,10 +42,27 @@ def readme_page(project: Project, verdicts: Sequence[Verdict]) -> dict[Path, str
         bench=bench.read(project.bench),
         direct=bench.read_direct(project.bench.with_name(bench.DIRECT)),
         launcher=bench.read_launcher(project.bench.with_name(bench.LAUNCHER)),
-        sweep=json.loads(project.sweep.read_text(encoding="utf-8")) if project.sweep.is_file() else None,
+        sweep=_swept(project),
         wheels=locked_bytes(project),
     )
     return {page: readme(page.read_text(encoding="utf-8"), told)}
+
+
+def _swept(project: Project) -> dict[str, Any] | None:
+    """What the last run over all rows wrote, or None where there was none.
+
+    Raises:
+        BadInputError: It cannot be read.
+    """
+    if not project.sweep.is_file():
+        return None
+    try:
+        told: dict[str, Any] = json.loads(project.sweep.read_text(encoding="utf-8"))
+    except ValueError as error:
+        place = str(project.sweep.relative_to(project.root))
+        fix = "Run `cuvee test --all`, or delete it"
+        raise BadInputError(Fault(place=place, cause=f"it is no JSON: {error}", fix=fix)) from error
+    return told
 
 
 def carried(proven: Sequence[tuple[Row, Verdict]], package: Path) -> dict[Path, str]:

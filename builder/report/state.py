@@ -82,16 +82,31 @@ def _valid_lock(project: Project, row: Row) -> Lock | None:
 
 def _best(project: Project, row: Row, lock: Lock | None) -> Evidence | None:
     on_gpu, without = (_found(project, row, lock, gpu=gpu) for gpu in (True, False))
+    if without and without.count("failed"):
+        return without
     if on_gpu and without and not on_gpu.image:
         return replace(on_gpu, image=without.image)
     return on_gpu or without
 
 
 def _found(project: Project, row: Row, lock: Lock | None, *, gpu: bool) -> Evidence | None:
-    """None that was made for another lock, or another claim, counts."""
+    """None that was made for another lock, of another image or for another claim counts.
+
+    What was to be seen on a GPU, and was not, says nothing.
+    """
     about = row.fingerprint() if refusal.is_known(row) else lock.digest if lock else None
     found = evidence.read(project.evidence(row.id, gpu=gpu))
-    return found if found and (found.lock, found.status) == (about, row.status) else None
+    if found is None or (found.lock, found.status) != (about, row.status) or (gpu and not found.gpu):
+        return None
+    recorded = lock.image.manifest if lock and lock.image else None
+    of_another = recorded and found.image.get("digest") and found.image["digest"] != recorded
+    return None if of_another or not _of_this_claim(row, found) else found
+
+
+def _of_this_claim(row: Row, found: Evidence) -> bool:
+    """Whether a row that was seen to fail was seen to fail with the words that it has now."""
+    known = row.fails_with
+    return not (known and found.fails_as_recorded) or known.message in found.measured.get("fails_with", "")
 
 
 def _level(project: Project, row: Row, lock: Lock | None, found: Evidence | None) -> str | None:
@@ -111,11 +126,15 @@ def _proven(found: Evidence | None) -> str | None:
     """What the evidence says; a skip is not a pass: where nothing ran, nothing is proven."""
     if found is None:
         return None
-    return next((outcome for outcome in ("failed", "passed") if found.count(outcome)), None)
+    if found.count("failed"):
+        return "failed"
+    return None if found.lacking else "passed"
 
 
 def _state(project: Project, row: Row, found: Evidence | None) -> str:
     if found:
         return "valid"
-    there = any(project.evidence(row.id, gpu=gpu).is_file() for gpu in (True, False))
-    return "of another lock" if there else "none"
+    there = [path for gpu in (True, False) if (path := project.evidence(row.id, gpu=gpu)).is_file()]
+    if not there:
+        return "none"
+    return "of another lock" if any(map(evidence.read, there)) else "unreadable"

@@ -40,8 +40,9 @@ class Listed:
         image: The digest of the image that the lock records, or None.
         level: How far the row is proven: `proved`, `loaded`, `cpu`, `gpu` (see `verify.evidence.Level`); None
             where not even the proof holds, and for known-bad rows.
-        proven: `passed`, `failed`, or None where there is no evidence for this lock.
-        evidence: `valid`, `of another lock`, or `none`.
+        proven: `passed`, `failed`, or None where there is no evidence for this lock, or none that shows it.
+        evidence: `valid`; `of another lock`, or of an image or for a claim that are not the row's now;
+            `unreadable`; or `none`.
         pull: Bytes to pull of the image that the lock records, or None.
         pull_zstd: The same with zstd's layers, or None where nobody has made them yet.
         disk: Bytes on disk of the image that was tested, or None.
@@ -73,8 +74,8 @@ class Listed:
     @property
     def shown(self) -> str:
         """What is proven of it, in a word or two."""
-        if self.evidence == "of another lock":
-            return "of another lock"
+        if self.evidence in {"of another lock", "unreadable"}:
+            return self.evidence
         if self.status == "known-bad":
             return {"passed": "fails as recorded", "failed": "failed"}.get(self.proven or "", "none yet")
         if self.proven == "failed":

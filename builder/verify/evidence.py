@@ -87,6 +87,17 @@ class Evidence:
         return self.count("passed") > 0 and self.count("failed") == 0
 
     @property
+    def lacking(self) -> str:
+        """Why nothing is shown of the row although nothing failed; "" where something is, or failed."""
+        if self.count("failed"):
+            return ""
+        if not self.count("passed"):
+            return "nothing passed, and a skip is not a pass"
+        if self.status == "known-bad" and not self._passed(FAILS):
+            return "it was not seen to fail, which is what it claims"
+        return ""
+
+    @property
     def level(self) -> Level | None:
         """The highest level that was reached; nothing counts where something failed.
 
@@ -111,6 +122,15 @@ class Evidence:
                 return float(told["first_words_seconds"])
         return None
 
+    def require_readable(self) -> None:
+        """See that what others read of it can be read.
+
+        Raises:
+            ValueError, LookupError, TypeError or AttributeError: It cannot.
+        """
+        int(self.image["bytes"] if self.image else 0)
+        float(self.first_words or 0)
+
     def _passed(self, name: str) -> bool:
         return any(
             check.name.partition("[")[0] == name and check.outcome == "passed" for check in self.checks
@@ -127,17 +147,24 @@ def read(path: Path) -> Evidence | None:
         data = json.loads(path.read_text(encoding="utf-8"))
         if data.pop("format") != FORMAT:
             return None
-        return Evidence(**{**data, "checks": tuple(Check(**check) for check in data["checks"])})
+        found = Evidence(**{**data, "checks": tuple(Check(**check) for check in data["checks"])})
+        found.require_readable()
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+    return found
 
 
-def outdone(found: Evidence, present: Evidence | None) -> bool:
-    """Whether evidence of an environment may not replace what is there: an image's, as good, of that lock."""
-    return (
-        found.where == "environment"
-        and present is not None
-        and (present.lock, present.status) == (found.lock, found.status)
-        and present.where != "environment"
-        and present.holds
-    )
+def outdone(found: Evidence, present: Evidence | None) -> str:
+    """Why evidence may not replace what is there of the same lock, which holds; "" where it may.
+
+    Args:
+        found: What was found now.
+        present: What is there.
+    """
+    if present is None or not present.holds or (present.lock, present.status) != (found.lock, found.status):
+        return ""
+    if found.where == "environment" and present.where != "environment":
+        return "it tells of an image, which shows more"
+    if present.gpu and not found.gpu:
+        return "it tells of a GPU, and here was none"
+    return ""

@@ -113,7 +113,12 @@ def test_every_job_that_a_gitlab_job_needs_is_there() -> None:
 
 def test_gitlab_keeps_evidence_also_of_what_failed() -> None:
     told = gitlab()
-    assert told["gpu-one: one on a GPU"]["artifacts"] == {"when": "always", "paths": ["evidence/one.json"]}
+    assert told["gpu-one: one on a GPU"]["artifacts"] == {
+        "when": "always",
+        "paths": ["evidence/one.json", "evidence/one.gpu.json"],
+    }
+    # What is committed would be kept as what a job found that came to nothing.
+    assert "rm -rf evidence" in told["default"]["before_script"]
     assert "artifacts" not in told["shared-1: torch, for one, two"]
 
 

@@ -88,6 +88,7 @@ def check(name: str, outcome: Any = "passed") -> Check:
 
 FOUND = check("test_every_elf_file_finds_what_it_needs")
 HEARD = (FOUND, check("test_it_hears_what_is_said[faster-whisper]"))
+ONE, OTHER = ("sha256:" + digit * 64 for digit in "12")
 ON_GPU = (*HEARD, check("test_the_gpu_does_the_work[faster-whisper]"))
 
 
@@ -172,6 +173,60 @@ def test_evidence_of_another_lock_is_said_to_be_so(project: Project) -> None:
     evidence(project, checks=HEARD, lock="sha256:" + "1" * 64)
     assert (found(project).evidence, found(project).level) == ("of another lock", None)
     assert found(project).shown == "of another lock"
+
+
+def recorded(project: Project, manifest: str) -> None:
+    """Have the row's lock record an image."""
+    path = project.image("blend") / record.FILE
+    digest = "sha256:" + "b" * 64
+    layer = LayerRecord(title="base", packages=(), digest=digest, size=1, diff_id=digest, trace="")
+    image = ImageRecord(recipe=digest, manifest=manifest, layers=(layer,))
+    path.write_text(dataclasses.replace(record.read(path), image=image).text(), encoding="utf-8")
+
+
+def test_evidence_of_another_image_of_the_same_lock_is_none(project: Project) -> None:
+    recorded(project, ONE)
+    tested = evidence(project, checks=HEARD)
+    assert found(project).evidence == "valid"  # Docker's own digest says nothing of the direct engine's
+    evidence(project, checks=HEARD, image={**tested.image, "digest": ONE})
+    assert (found(project).evidence, found(project).level) == ("valid", "cpu")
+    recorded(project, OTHER)
+    assert (found(project).evidence, found(project).level) == ("of another lock", None)
+
+
+def test_evidence_that_cannot_be_read_is_said_to_be_so(project: Project) -> None:
+    evidence(project, checks=HEARD, measured={"faster-whisper cpu": 3})
+    assert (found(project).evidence, found(project).shown) == ("unreadable", "unreadable")
+    evidence(project, checks=HEARD, image={"tag": "cuvee:blend"})
+    assert found(project).evidence == "unreadable"
+
+
+def test_a_gpu_does_not_hide_what_failed_without_one(project: Project) -> None:
+    evidence(project, checks=ON_GPU, gpu={"name": "a card"})
+    project.evidence("blend").rename(project.evidence("blend", gpu=True))
+    evidence(project, "failed")
+    assert (found(project).proven, found(project).level) == ("failed", None)
+
+
+def test_a_gpu_that_was_asked_for_and_was_not_there_says_nothing(project: Project) -> None:
+    evidence(project, "failed")
+    project.evidence("blend").rename(project.evidence("blend", gpu=True))
+    evidence(project, checks=HEARD)
+    assert (found(project).proven, found(project).level) == ("passed", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("checks", "why"),
+    [
+        ((check(FAILS), FOUND), ""),
+        ((FOUND,), "it was not seen to fail, which is what it claims"),
+        ((FOUND, check(FAILS, "skipped")), "it was not seen to fail, which is what it claims"),
+        ((check(FAILS, "skipped"),), "nothing passed, and a skip is not a pass"),
+        ((check(FAILS, "failed"),), ""),
+    ],
+)
+def test_a_known_bad_row_must_be_seen_to_fail(project: Project, checks: tuple[Check, ...], why: str) -> None:
+    assert evidence(project, status="known-bad", checks=checks).lacking == why
 
 
 def test_the_first_words_are_the_gpus_where_one_spoke(project: Project) -> None:

@@ -347,15 +347,15 @@ class TestElsewhere:
     @pytest.mark.parametrize(
         ("found", "present", "stays"),
         [
-            ("environment", "image", True),
-            ("environment", "root", True),
-            ("environment", "environment", False),
-            ("root", "image", False),
-            ("image", "environment", False),
+            ("environment", "image", "it tells of an image, which shows more"),
+            ("environment", "root", "it tells of an image, which shows more"),
+            ("environment", "environment", ""),
+            ("root", "image", ""),
+            ("image", "environment", ""),
         ],
     )
     def test_an_environment_does_not_take_the_place_of_an_image(
-        self, found: str, present: str, *, stays: bool
+        self, found: str, present: str, stays: str
     ) -> None:
         there = replace(record_of(PASSED), where=present)
         fresh = replace(record_of(PASSED), where=found)
@@ -363,6 +363,12 @@ class TestElsewhere:
         assert not evidence.outdone(fresh, None)
         assert not evidence.outdone(fresh, replace(there, lock="sha256:another"))
         assert not evidence.outdone(fresh, replace(there, checks=(FAILED,)))
+
+    def test_a_run_that_finds_no_gpu_does_not_take_the_place_of_one_that_did(self) -> None:
+        without = replace(record_of(FAILED), gpu=None)
+        assert evidence.outdone(without, record_of(PASSED)) == "it tells of a GPU, and here was none"
+        assert not evidence.outdone(record_of(FAILED), record_of(PASSED))
+        assert not evidence.outdone(without, replace(record_of(PASSED), gpu=None))
 
 
 MODEL = {"box/model/model.bin": "weights", "box/model/config.json": "{}", "box/model-old/model.bin": "old"}
