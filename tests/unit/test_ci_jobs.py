@@ -310,6 +310,19 @@ def test_rows_without_a_recorded_image_are_all_told() -> None:
     assert second.place == "images/two/lock.json"
 
 
+def test_rows_that_the_matrix_has_moved_on_from_are_all_told() -> None:
+    before = rows(row_text("one"), row_text("two"))
+    locks = {row.id: lock(row, [BASE]) for row in before}
+    now = rows(row_text("one", "torch: '2.4.1'"), row_text("two"))
+    with pytest.raises(BadInputError) as caught:
+        jobs(now, locks, RUNNERS)
+    [fault] = caught.value.faults
+    assert (fault.place, fault.cause) == (
+        "images/one/lock.json",
+        "the matrix has moved on since it was locked",
+    )
+
+
 def test_more_jobs_than_a_workflow_may_have_are_refused_with_a_way_out() -> None:
     names = [f"r{number}" for number in range(LIMIT // 2 + 1)]
     with pytest.raises(BadInputError) as caught:

@@ -240,6 +240,26 @@ def test_a_matrix_that_has_moved_on_fails_the_check_with_the_command_to_run(proj
     ]
 
 
+def test_what_the_matrix_has_moved_on_from_is_neither_tested_nor_sent(project: Project) -> None:
+    stale = [
+        (
+            "images/blend/lock.json",
+            "the matrix has moved on since it was locked",
+            "Run `cuvee lock blend` and commit the result",
+        )
+    ]
+    row = moved_on(project)
+    engine: Any = None  # nobody asks it
+    to = "registry.example/cuvee"
+    stages: list[Callable[[Project, Row], object]] = [
+        lambda where, one: pipeline.test(where, one, engine, print, gpus=False),
+        lambda where, one: pipeline.push(where, one, to, print),
+        lambda where, one: pipeline.push_layers(where, one, to, [], print),
+        lambda where, one: pipeline.load(where, one, engine, print),
+    ]
+    assert [told(stage, project, row) for stage in stages] == [stale] * len(stages)
+
+
 def test_files_of_the_lock_that_were_edited_or_deleted_fail_the_check_all_at_once(
     project: Project, row: Row
 ) -> None:
