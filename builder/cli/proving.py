@@ -195,8 +195,27 @@ def _alone(chosen: Sequence[Row], named: Sequence[str], root: Path | None, pytho
     help="A folder with a Whisper model in CTranslate2's format.",
 )
 @click.option("--gpus", is_flag=True, help="Use the GPU; fails where there is none.")
-@click.option("--with", "tool", type=click.Choice(["faster-whisper", "whisperx"]), default="faster-whisper")
 @click.option("--language", help="What is spoken, such as en; detected when not given.")
+@click.option(
+    "--speakers",
+    type=click.Path(path_type=Path, exists=True),
+    help="Tell speakers apart, with this folder of a pyannote.audio pipeline.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "srt", "vtt", "tsv", "json"]),
+    default="text",
+    show_default=True,
+)
+@click.option(
+    "--with",
+    "tool",
+    type=click.Choice(["transcribe", "faster-whisper", "whisperx"]),
+    default="transcribe",
+    show_default=True,
+    help="The image's own command, or one of its packages, for the text alone.",
+)
 @engine_option
 @click.pass_obj
 def run(  # noqa: PLR0913, PLR0917 - a command's options
@@ -205,17 +224,32 @@ def run(  # noqa: PLR0913, PLR0917 - a command's options
     audio: Path,
     model: Path,
     gpus: bool,
-    tool: str,
     language: str | None,
+    speakers: Path | None,
+    form: str,
+    tool: str,
     wish: str,
 ) -> None:
-    """Transcribe AUDIO in the image of ROW, offline, and print the text."""
-    from builder import pipeline
-    from builder.verify.transcribe import transcribe
+    """Transcribe AUDIO in the image of ROW, offline, and print it.
 
+    `transcribe` in the image itself can do more: several recordings, models from the hub, --resume.
+    """
+    from builder import pipeline
+    from builder.verify.transcribe import transcribe, transcribe_with
+
+    if tool != "transcribe" and (speakers or form != "text"):
+        raise click.UsageError(f"--with {tool} gives the text alone: leave out --speakers and --format")
     [chosen] = pipeline.rows(context.project, [row])
     engine = context.either(wish)
-    click.echo(transcribe(engine, chosen, audio, model, gpus=gpus, tool=tool, language=language))
+    if tool != "transcribe":
+        click.echo(transcribe_with(engine, chosen, audio, model, tool=tool, gpus=gpus, language=language))
+        return
+    written, trouble = transcribe(
+        engine, chosen, audio, model, gpus=gpus, language=language, speakers=speakers, form=form
+    )
+    click.echo(written, nl=False)
+    if trouble:
+        raise trouble
 
 
 def _require_all_hold(rows: Sequence[Row], evidence: Sequence[Evidence]) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from builder.engines.container import Engine
-from builder.errors import EngineOrNetworkError, Fault
+from builder.errors import BadInputError, CuveeError, EngineOrNetworkError, Fault
 from builder.matrix import MAIN, Row
 from builder.plan import HOME, image_tag
+from builder.shell import Finished
 
 PROBE = Path(__file__).parents[1] / "probe"
+LAUNCHER = f"{HOME}/bin/transcribe"
+INSIDE_MODEL, INSIDE_SPEAKERS = "/model", "/speakers"
 
 
 def transcribe(  # noqa: PLR0913 - what, with what, and where
@@ -21,27 +24,79 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
     model: Path,
     *,
     gpus: bool = False,
-    tool: str = "faster-whisper",
+    language: str | None = None,
+    speakers: Path | None = None,
+    form: str = "text",
+) -> tuple[str, CuveeError | None]:
+    """A recording through the image's own command `transcribe`.
+
+    Args:
+        engine: Has the row's image; on this machine, because audio and models are mounted, not copied.
+        row: The row.
+        audio: The recording, in any format that the row's FFmpeg reads.
+        model: A folder with a Whisper model in CTranslate2's format.
+        gpus: Use the GPU, and fail where there is none.
+        language: What is spoken; detected when None.
+        speakers: A folder with a pipeline of pyannote.audio, to tell speakers apart.
+        form: The format: `text`, `srt`, `vtt`, `tsv` or `json`.
+
+    Returns:
+        What it wrote, and what went wrong, if anything did: a transcript may only lack its speakers.
+
+    Raises:
+        EngineOrNetworkError: There is no such image.
+    """
+    heard = f"/audio/{audio.name}"
+    binds = {audio.resolve(): heard, model.resolve(): INSIDE_MODEL}
+    words = [LAUNCHER, heard, "--model", INSIDE_MODEL, "--offline", "--quiet", "--format", form]
+    words += ["--device", "cuda" if gpus else "cpu", *(["--language", language] if language else [])]
+    if speakers:
+        binds[speakers.resolve()] = INSIDE_SPEAKERS
+        words += ["--speakers", INSIDE_SPEAKERS]
+    with engine.container(image_tag(row.id), gpus=gpus, binds=binds) as container:
+        done = container.run(words)
+    return done.out, None if done.ok else _trouble(row, done)
+
+
+def _trouble(row: Row, done: Finished) -> CuveeError:
+    said = "; ".join(line for line in done.err.splitlines() if line.strip()) or f"it ended with {done.code}"
+    kind = BadInputError if done.code == BadInputError.exit_code else EngineOrNetworkError
+    return kind(Fault(place=image_tag(row.id), cause=f"the transcription failed: {said}", fix=_fix(row)))
+
+
+def _fix(row: Row) -> str:
+    return f"Run `cuvee test {row.id}` to see whether the image is sound"
+
+
+def transcribe_with(  # noqa: PLR0913 - what, with what, and where
+    engine: Engine,
+    row: Row,
+    audio: Path,
+    model: Path,
+    *,
+    tool: str,
+    gpus: bool = False,
     language: str | None = None,
 ) -> str:
-    """The text of a recording.
+    """The text of a recording, by another tool than the image's own command takes.
 
     Args:
         engine: Has the row's image; on this machine, because audio and model are mounted, not copied.
         row: The row.
         audio: The recording, in any format that the row's FFmpeg reads.
         model: A folder with a Whisper model in CTranslate2's format.
-        gpus: Use the GPU, and fail where there is none.
         tool: `faster-whisper` or `whisperx`.
+        gpus: Use the GPU, and fail where there is none.
         language: What is spoken; detected when None.
 
     Raises:
         EngineOrNetworkError: There is no such image, or the transcription failed, with its last words.
     """
-    heard, inside = f"/audio/{audio.name}", "/model"
-    binds = {audio.resolve(): heard, model.resolve(): inside}
+    heard = f"/audio/{audio.name}"
+    binds = {audio.resolve(): heard, model.resolve(): INSIDE_MODEL}
     hearing = next((name for name, part in row.stacks() if part.ctranslate2), MAIN)
-    words = [f"{HOME}/{hearing}/bin/python", "-I", "/tmp/probe", "transcribe", heard, "--model", inside]  # noqa: S108
+    words = [f"{HOME}/{hearing}/bin/python", "-I", "/tmp/probe", "transcribe", heard]  # noqa: S108
+    words += ["--model", INSIDE_MODEL]
     words += ["--with", tool, *(["--language", language] if language else [])]
     words += ["--device", "cuda" if gpus else "cpu"]
     with engine.container(image_tag(row.id), gpus=gpus, binds=binds) as container:
@@ -53,7 +108,7 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
             Fault(
                 place=image_tag(row.id),
                 cause=f"the transcription failed: {answer.get('reason') or _last_words(done.err)}",
-                fix=f"Run `cuvee test {row.id}` to see whether the image is sound",
+                fix=_fix(row),
             )
         )
     return "\n".join(answer["texts"])

@@ -16,7 +16,7 @@ import pytest
 
 from builder import pipeline
 from builder.engines.container import Image
-from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
+from builder.errors import BadInputError, CheckFailedError, CuveeError, EngineOrNetworkError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row, parse
 from builder.project import Project
@@ -26,7 +26,7 @@ from builder.verify import suite as suite_module
 from builder.verify.evidence import Check, Evidence
 from builder.verify.samples import samples
 from builder.verify.suite import prove
-from builder.verify.transcribe import transcribe
+from builder.verify.transcribe import transcribe, transcribe_with
 
 MATRIX = """\
 bases:
@@ -450,10 +450,11 @@ CUDNN_SAYS = (
 
 
 class FakeContainers:
-    """An engine whose container's probe answers `output`, and says `complaint` on standard error."""
+    """An engine whose container's commands answer `output`, and say `complaint` on standard error."""
 
-    def __init__(self, output: str, complaint: str = "") -> None:
+    def __init__(self, output: str, complaint: str = "", code: int = 0) -> None:
         self.output = output
+        self.code = code
         self.complaint = complaint
         self.options: dict[str, Any] = {}
         self.argv: list[str] = []
@@ -466,7 +467,7 @@ class FakeContainers:
 
     def _run(self, argv: list[str]) -> Finished:
         self.argv = argv
-        return Finished(argv=tuple(argv), code=0, out=self.output, err=self.complaint)
+        return Finished(argv=tuple(argv), code=self.code, out=self.output, err=self.complaint)
 
 
 class TestTranscribing:
@@ -475,7 +476,33 @@ class TestTranscribing:
         return tmp_path / "talk.wav"
 
     def said(self, row: Row, audio: Path, fake: Any, **options: Any) -> str:
-        return transcribe(fake, row, audio, audio.parent / "model", **options)
+        given = {"tool": "whisperx", **options}
+        return transcribe_with(fake, row, audio, audio.parent / "model", **given)
+
+    def test_the_image_s_own_command_is_asked_and_its_words_are_passed_on(
+        self, row: Row, audio: Path
+    ) -> None:
+        fake: Any = FakeContainers("1\n00:00:00,000 --> 00:00:01,000\nHello\n\n")
+        model, speakers = audio.parent / "model", audio.parent / "pipeline"
+        told = transcribe(fake, row, audio, model, gpus=True, language="en", speakers=speakers, form="srt")
+        assert told == (fake.output, None)
+        assert fake.options["binds"] == {audio: "/audio/talk.wav", model: "/model", speakers: "/speakers"}
+        assert fake.copied == []
+        words = " ".join(fake.argv)
+        assert words.startswith("/opt/cuvee/bin/transcribe /audio/talk.wav --model /model --offline")
+        for part in ("--format srt", "--device cuda", "--language en", "--speakers /speakers"):
+            assert part in words
+
+    @pytest.mark.parametrize(("code", "kind"), [(2, BadInputError), (5, EngineOrNetworkError)])
+    def test_what_it_wrote_before_it_failed_is_not_lost(
+        self, row: Row, audio: Path, code: int, kind: type[CuveeError]
+    ) -> None:
+        fake: Any = FakeContainers("Hello.\n", "talk.wav, side main: it died.\n\nIt helps to sleep.\n", code)
+        written, trouble = transcribe(fake, row, audio, audio.parent / "model")
+        assert written == "Hello.\n"
+        assert isinstance(trouble, kind)
+        [fault] = trouble.faults
+        assert fault.cause == "the transcription failed: talk.wav, side main: it died.; It helps to sleep."
 
     def test_the_text_is_what_the_probe_heard_a_line_each(self, row: Row, audio: Path) -> None:
         fake = FakeContainers(json.dumps({"outcome": "passed", "texts": ["The quick", "brown fox"]}))
