@@ -12,6 +12,7 @@ import platform
 import shutil
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -90,7 +91,7 @@ def sweep(
 
     def one(row: Row) -> Swept:
         queue.start(row.id)
-        swept = replace(_one(project, row, doing, disk), ended_s=round(time.monotonic() - started, 1))
+        swept = replace(_one(project, row, doing, disk, say), ended_s=round(time.monotonic() - started, 1))
         queue.end(row.id)
         drops.add(row)
         say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
@@ -140,7 +141,7 @@ class _Drops:
             self._last.result()
 
 
-def _one(project: Project, row: Row, doing: Steps, disk: Disk) -> Swept:
+def _one(project: Project, row: Row, doing: Steps, disk: Disk, say: Say) -> Swept:
     if row.status == "untested" and (why := rowfiles.unlocked(project, row)):
         return Swept(row=row.id, status=row.status, build_s=0, test_s=0, outcome="skipped", why=why)
     began = time.monotonic()
@@ -152,6 +153,9 @@ def _one(project: Project, row: Row, doing: Steps, disk: Disk) -> Swept:
         why = _why(row, doing.test(row))
     except CuveeError as error:
         why = "; ".join(str(fault) for fault in error.faults)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours with one row does not keep the others from it
+        say(f"{row.id} | {''.join(traceback.format_exception(error))}")
+        why = f"{type(error).__name__}: {error}"
     ended = time.monotonic()
     disk.look()
     return Swept(

@@ -325,3 +325,24 @@ def test_the_store_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert (default_store().wheels, default_store().bases) == (tmp_path / "wheels", tmp_path / "bases")
     assert default_store().state == tmp_path / "state"
     assert KINDS[-1] == "wheels"  # what must be fetched again goes last
+
+
+def test_what_others_delete_meanwhile_hinders_nobody(tmp_path: Path) -> None:
+    store, done = Store(tmp_path), threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            with store.scratch():
+                pass
+
+    others = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(300):
+            with store.in_use():
+                pass
+    finally:
+        done.set()
+        for other in others:
+            other.join()

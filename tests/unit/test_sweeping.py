@@ -144,6 +144,23 @@ def test_a_failed_check_and_a_run_of_nothing_are_failures(project: Project) -> N
     }
 
 
+def test_a_mistake_of_ours_with_one_row_does_not_keep_the_others_from_it(project: Project) -> None:
+    world = World()
+
+    def broken(row: Row) -> Evidence:
+        if row.id == "blend":
+            raise LookupError("no such thing")
+        return world.steps.test(row)
+
+    steps, said = replace(world.steps, test=broken), list[str]()
+    found = sweep(project, rows(project, ["blend", "small"]), said.append, steps)
+    assert [(one.outcome, one.why) for one in found] == [
+        ("failed", "LookupError: no such thing"),
+        ("passed", ""),
+    ]
+    assert any("Traceback" in line for line in said)
+
+
 def test_only_a_run_over_all_rows_is_recorded(project: Project) -> None:
     outcomes(project, World(), "blend")
     assert not project.sweep.exists()

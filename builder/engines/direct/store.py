@@ -161,8 +161,9 @@ class Store:
 
     def _sweep(self) -> None:
         """Delete what killed builds have left behind."""
-        for left in (*self.root.glob(f"{PARTIAL}*"), *self.root.glob(f"*/{PARTIAL}*")):
-            if time.time() - _used(left) <= STALE_S:
+        inside = [one for one in _names(self.root) if not one.name.startswith(PARTIAL)]
+        for left in (one for folder in (self.root, *inside) for one in _names(folder)):
+            if not left.name.startswith(PARTIAL) or time.time() - _used(left) <= STALE_S:
                 continue
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -274,6 +275,14 @@ def _size(path: Path, *, shares: bool) -> int:
             names[told.st_dev, told.st_ino] += 1
     counted = (told for key, told in found.items() if not shares or names[key] == told.st_nlink)
     return sum(told.st_blocks for told in counted) * _BLOCK
+
+
+def _names(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is none, or gone since somebody saw it."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _used(path: Path) -> float:
