@@ -9,7 +9,8 @@ from pathlib import Path
 from builder.engines.direct.store import default_store
 from builder.engines.installed import installed_environment, unpacked_root
 from builder.matrix import Row
-from builder.plan import HOME, plan
+from builder.places import HOME
+from builder.plan import plan
 from builder.project import Project
 from builder.rowfiles import valid_lock
 from builder.verify.evidence import Evidence

@@ -22,7 +22,8 @@ from builder.engines.container import Container, Image
 from builder.engines.direct import sandbox, unpacked
 from builder.engines.direct.unpacked import ABOUT, Unpacked
 from builder.errors import BadInputError, Fault
-from builder.plan import HOME, Plan, PlannedEnvironment
+from builder.places import HOME
+from builder.plan import Plan, PlannedEnvironment
 from builder.shell import SYSTEM, Finished, Shell
 
 Where: TypeAlias = Literal["image", "root", "environment"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from builder.plan import HOME, Plan
+from builder.places import HOME
+from builder.plan import Plan
 from builder.render.launcher import LIBRARY, launcher
 
 TEMPLATES = Path(__file__).parents[2] / "templates"

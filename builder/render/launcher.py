@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from builder.plan import HOME, Plan, PlannedEnvironment
+from builder.places import HOME
+from builder.plan import Plan, PlannedEnvironment
 
 FORMAT = 1
 """Of `environments.json`; `builder.launcher.environments` reads it."""

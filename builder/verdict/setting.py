@@ -16,8 +16,9 @@ from builder.errors import BadInputError, Fault
 from builder.left_out import NOTHING, LeftOut
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import MAIN, Row
-from builder.plan import codecs, library_folders, loader, roots
+from builder.places import roots
 from builder.probe import rules
+from builder.searching import codecs, library_folders, loader
 
 _NO_LINKS: Mapping[str, str] = {}
 

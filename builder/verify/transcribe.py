@@ -9,7 +9,8 @@ from typing import Any
 from builder.engines.container import Engine
 from builder.errors import BadInputError, CuveeError, EngineOrNetworkError, Fault
 from builder.matrix import MAIN, Row
-from builder.plan import HOME, image_tag
+from builder.places import HOME
+from builder.plan import image_tag
 from builder.shell import Finished
 
 PROBE = Path(__file__).parents[1] / "probe"

@@ -19,7 +19,8 @@ from builder import direct, matrix
 from builder.engines.container import Container
 from builder.errors import CheckFailedError, EngineOrNetworkError, Fault
 from builder.matrix import MAIN, Row
-from builder.plan import HOME, image_tag
+from builder.places import HOME
+from builder.plan import image_tag
 from builder.project import Project, find, write
 from builder.report.bench import LAUNCHER, Compared, LauncherBench
 from builder.shell import Finished

@@ -26,8 +26,9 @@ from builder.engines.direct.loadercache import CACHE, loader_files, loader_sonam
 from builder.engines.direct.sources import build_wheel
 from builder.lock import record
 from builder.lock.record import Lock
-from builder.plan import loader_folders, roots
+from builder.places import roots
 from builder.project import find
+from builder.searching import loader_folders
 from builder.shell import SYSTEM
 from builder.wheels.store import default_folder
 from tests.elf.loader import write

@@ -29,7 +29,8 @@ from builder.engines.dockercontainer import DockerContainer
 from builder.lock import record
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import HOME, image_tag, overlay_folder
+from builder.places import HOME, overlay_folder
+from builder.plan import image_tag
 from builder.plan import plan as plan_image
 from builder.project import Project, find
 from builder.shell import SYSTEM

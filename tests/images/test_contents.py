@@ -17,7 +17,7 @@ from builder.engines.container import Container
 from builder.left_out import LeftOut
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import HOME, site_packages
+from builder.places import HOME, site_packages
 
 COMPLAINTS = (
     r"has requirement (?P<name>[\w.-]+)",

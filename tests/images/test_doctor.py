@@ -10,7 +10,7 @@ import pytest
 
 from builder.engines.container import Container
 from builder.matrix import Row
-from builder.plan import HOME
+from builder.places import HOME
 
 DOCTOR = Path(__file__).parents[2] / "builder" / "doctor" / "doctor.py"
 SERIOUS = {"broken", "will-fail"}

@@ -12,7 +12,7 @@ from builder import pipeline
 from builder.abi.loader import Cause, Failed, Loaded
 from builder.lock.record import Lock
 from builder.matrix import Row
-from builder.plan import HOME
+from builder.places import HOME
 from builder.project import Project
 from builder.verdict.setting import Setting
 

@@ -12,7 +12,7 @@ import pytest
 
 from builder.engines.container import Container
 from builder.lock.record import Lock
-from builder.plan import HOME
+from builder.places import HOME
 from builder.verify.diarization import Turn, error_rate
 from builder.verify.samples import INSIDE, SpeakerSamples, speaker_samples
 from tests.images.conftest import that_has

@@ -11,7 +11,7 @@ import pytest
 
 from builder.engines.container import Container
 from builder.lock.record import Lock
-from builder.plan import HOME
+from builder.places import HOME
 from builder.verify.diarization import Turn, error_rate
 from builder.verify.samples import Samples, SpeakerSamples, speaker_samples
 from tests.images.conftest import Probe, that_has

@@ -13,7 +13,8 @@ from builder.errors import BadInputError
 from builder.lock import record
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row
-from builder.plan import Plan, minimum_driver, plan, site_packages
+from builder.places import site_packages
+from builder.plan import Plan, minimum_driver, plan
 from builder.project import Project
 
 ROOT = Path(__file__).parents[2]

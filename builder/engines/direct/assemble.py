@@ -28,7 +28,8 @@ from builder.engines.direct.stream import Measured
 from builder.engines.direct.tar import Node, parents
 from builder.engines.direct.unpack import inflated
 from builder.lock.image import ImageRecord, LayerRecord
-from builder.plan import HOME, Plan
+from builder.places import HOME
+from builder.plan import Plan
 from builder.render.launcher import ImageFile
 
 AT_ONCE = 2

@@ -26,7 +26,7 @@ from builder.engines.direct.tar import Node, parents
 from builder.engines.direct.workshop import Workshop
 from builder.left_out import LeftOut
 from builder.lock.record import Lock, Package
-from builder.plan import HOME, overlay_folder, site_packages
+from builder.places import HOME, overlay_folder, site_packages
 from builder.wheels.fetch import fetch_all
 from builder.wheels.members import Archive, opened_wheel
 

@@ -20,7 +20,7 @@ from builder.errors import BadInputError, EngineOrNetworkError, Fault
 from builder.ffmpeg import Link
 from builder.left_out import NOTHING, LeftOut
 from builder.lock.record import Lock
-from builder.plan import roots
+from builder.places import roots
 from builder.shell import SYSTEM, Shell
 from builder.verdict.setting import has_binaries
 
