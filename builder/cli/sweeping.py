@@ -87,27 +87,38 @@ def sweep(
     """
     started, disk = time.monotonic(), Disk(used=doing.used, held=doing.held())
     queue = Queue({row.id: doing.layers(row) for row in rows}, at_once)
-    drops = _Drops(lambda row: doing.drop(row, queue.wanted()))
+    by_id, done = {row.id: row for row in rows}, dict[str, Swept]()
 
-    def one(row: Row) -> Swept:
-        queue.start(row.id)
-        swept = replace(_one(project, row, doing, disk, say), ended_s=round(time.monotonic() - started, 1))
-        queue.end(row.id)
-        drops.add(row)
-        say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
-        return swept
+    def drop(row: Row) -> None:
+        kept = queue.wanted()
+        try:
+            doing.drop(row, kept)
+        finally:
+            queue.gone(row.id, kept)
 
-    by_id = {row.id: row for row in rows}
-    pool = ThreadPoolExecutor(at_once)
+    def work() -> None:
+        while taken := queue.take():
+            row = by_id[taken]
+            swept = replace(
+                _one(project, row, doing, disk, say), ended_s=round(time.monotonic() - started, 1)
+            )
+            done[row.id] = swept
+            queue.end(row.id)
+            drops.add(row)
+            say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
+
+    pool, drops = ThreadPoolExecutor(at_once), _Drops(drop)
     with disk.watched(), drops:
         try:
-            done = dict(zip(queue.order, pool.map(one, map(by_id.__getitem__, queue.order)), strict=True))
+            for worker in [pool.submit(work) for _ in range(at_once)]:
+                worker.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # who interrupts waits for those under way
-    found = tuple(done[row.id] for row in rows)
+            queue.close()
+            pool.shutdown()  # who interrupts waits for those under way
+    all_found = tuple(done[row.id] for row in rows)
     if len(rows) == len(pipeline.rows(project, ())):
-        write(project.sweep, _text(found, time.monotonic() - started, disk))
-    return found
+        write(project.sweep, _text(all_found, time.monotonic() - started, disk))
+    return all_found
 
 
 class _Drops:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+import threading
+
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
@@ -76,14 +79,95 @@ def test_a_queue_keeps_what_runs_and_the_next_ones_have() -> None:
     rows = {"a": {"1": 1}, "b": {"2": 1}, "c": {"3": 1}, "d": {"4": 1}, "e": {"5": 1}}
     queue = Queue(rows, 2)
     assert queue.order == ("a", "b", "c", "d", "e")
-    queue.start("a")
-    queue.start("b")
+    assert (queue.take(), queue.take()) == ("a", "b")
     queue.end("a")
     assert queue.wanted() == {"2", "3", "4"}
-    queue.start("c")
+    assert queue.take() == "c"
     assert queue.wanted() == {"2", "3", "4", "5"}
-    for row in ("d", "e"):
-        queue.start(row)
-    for row in ("b", "c", "d", "e"):
+    queue.gone("a", queue.wanted())
+    assert queue.take() == "d"
+    for row in ("b", "c", "d"):
         queue.end(row)
+        queue.gone(row, queue.wanted())
+    assert queue.take() == "e"
+    queue.end("e")
     assert queue.wanted() == frozenset()
+    assert queue.take() is None
+
+
+def test_a_row_that_does_not_fit_lets_one_that_does_go_first_and_waits() -> None:
+    rows = {"large": {"torch": 90}, "small": {"a": 1}, "least": {"b": 1}, "alone": {"x": 95}}
+    queue = Queue(rows, 2)
+    assert queue.order[-1] == "alone"
+    assert queue.most == 97
+    assert queue.take() == "large"
+    assert queue.take() == "small"
+    queue.end("small")
+    queue.gone("small", queue.wanted())
+    assert queue.take() == "least"
+    taken: list[str | None] = []
+    waiting = threading.Thread(target=lambda: taken.append(queue.take()))
+    waiting.start()
+    queue.end("large")
+    waiting.join(0.1)
+    assert taken == []  # it lies there still
+    queue.gone("large", queue.wanted())
+    waiting.join(5)
+    assert taken == ["alone"]
+
+
+def test_what_fits_nowhere_goes_by_itself() -> None:
+    queue = Queue({"a": {"x": 9}, "b": {"y": 9}}, 2)
+    queue.most = 5
+    assert queue.take() == "a"
+    queue.end("a")
+    queue.gone("a", ())
+    assert queue.take() == "b"
+
+
+def test_a_closed_queue_has_no_row_for_those_who_wait() -> None:
+    queue = Queue({"a": {"x": 9}, "b": {"y": 9}}, 2)
+    queue.most = 9
+    assert queue.take() == "a"
+    taken: list[str | None] = []
+    waiting = threading.Thread(target=lambda: taken.append(queue.take()))
+    waiting.start()
+    queue.close()
+    waiting.join(5)
+    assert taken == [None]
+
+
+@seed(1)
+@settings(deadline=None, max_examples=50)
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdefgh"),
+        st.sets(st.sampled_from("uvwxyz")).map(lambda layers: {layer: ord(layer) for layer in layers}),
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_all_rows_come_and_no_more_lies_there_than_is_meant_to(
+    rows: dict[str, dict[str, int]], chance: random.Random
+) -> None:
+    queue = Queue(rows, 2)
+    running, ended, come = list[str](), list[str](), list[str]()
+    there = dict[str, int]()
+    while len(come) < len(rows) or running or ended:
+        if len(running) < 2 and len(come) < len(rows) and (chance.random() < 0.5 or not (running or ended)):
+            if queue._next() is not None:
+                row = queue.take()
+                assert row
+                running.append(row)
+                come.append(row)
+                there |= rows[row]
+                assert sum(there.values()) <= queue.most
+        elif running and (chance.random() < 0.5 or not ended):
+            ended.append(running.pop(chance.randrange(len(running))))
+            queue.end(ended[-1])
+        elif ended:
+            kept = queue.wanted()
+            row = ended.pop(0)
+            queue.gone(row, kept)
+            stay = {*kept, *(layer for one in (*running, *ended) for layer in rows[one])}
+            there = {layer: size for layer, size in there.items() if layer in stay}
+    assert sorted(come) == sorted(rows)
