@@ -54,10 +54,12 @@ def lock(project: Project, row: Row, say: Say, *, again: bool = False) -> Lock:
     present = rowfiles.present_lock(project, row)
     if present and not again and present.fingerprint == row.fingerprint():
         return present
+    from builder.engines.direct.store import default_store
     from builder.lock.resolve import resolve
 
     say(f"{row.id}: resolving as of {row.as_of}")
-    fresh = resolve(row, present)
+    with default_store().in_use():  # sources are downloaded
+        fresh = resolve(row, present)
     if present and present.digest == fresh.digest:
         fresh = replace(fresh, image=present.image)  # what it makes is the same too
     rowfiles.write_all(project, row, rowfiles.of_lock(row, fresh))
@@ -95,9 +97,11 @@ def facts(project: Project, row: Row, say: Say) -> tuple[str, ...]:
     library = project.library
     lacking = [one for one in to_account(locked) if not complete(library, one.file, one.sha256)]
     if lacking:
+        from builder.engines.direct.store import default_store
         from builder.report.gathering import gather_all
 
-        gather_all(lacking, project.facts, say)
+        with default_store().in_use():
+            gather_all(lacking, project.facts, say)
     return tuple(package.file for package in lacking)
 
 
@@ -288,6 +292,7 @@ def load(project: Project, row: Row, engine: DockerEngine, say: Say) -> Loaded:
 
 def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) -> Evidence:
     """Image ─▶ evidence: run the row's checks and write down what they found."""
+    from builder.engines.direct import unpacked
     from builder.engines.direct.store import default_store
     from builder.verdict import refusal as refusals
     from builder.verify.keeping import keep
@@ -298,7 +303,9 @@ def test(project: Project, row: Row, engine: Engine, say: Say, *, gpus: bool) ->
         write(project.evidence(row.id), found.text())
         return found
     locked = rowfiles.valid_lock(project, row)
-    with default_store().in_use():  # the checks are a process of their own, and need what is unpacked
+    store = default_store()
+    # The checks are a process of their own, and need what is unpacked.
+    with store.in_use(), unpacked.used(store, image_tag(row.id)):
         found = prove(project, row, locked, engine, say, gpus=gpus)
     return keep(project, found, say, gpus=gpus)
 

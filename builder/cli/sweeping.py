@@ -97,15 +97,16 @@ def sweep(
             queue.gone(row.id, kept)
 
     def work() -> None:
-        while taken := queue.take():
-            row = by_id[taken]
-            swept = replace(
-                _one(project, row, doing, disk, say), ended_s=round(time.monotonic() - started, 1)
-            )
-            done[row.id] = swept
-            queue.end(row.id)
-            drops.add(row)
-            say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
+        try:
+            while taken := queue.take():
+                row = by_id[taken]
+                found = _one(project, row, doing, disk, say)
+                done[row.id] = swept = replace(found, ended_s=round(time.monotonic() - started, 1))
+                queue.end(row.id)
+                drops.add(row)
+                say(f"{row.id}: {swept.outcome} {swept.why}".rstrip())
+        finally:
+            queue.close()  # nothing is left, or something is wrong: nobody may wait for who does not go on
 
     pool, drops = ThreadPoolExecutor(at_once), _Drops(drop)
     with disk.watched(), drops:
@@ -125,12 +126,14 @@ class _Drops:
     """Deletes what was unpacked while the next rows are under way, of one row at a time.
 
     A disk may take longer to give the blocks of some ten thousand files back than a row takes to be tested.
+    What cannot be deleted keeps no row from its test; the first such error is raised when all is done.
     """
 
     def __init__(self, drop: Callable[[Row], None]) -> None:
         self._drop = drop
         self._pool = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
+        self._errors: list[BaseException] = []
         self._lock = threading.Lock()
 
     def add(self, row: Row) -> None:
@@ -143,13 +146,16 @@ class _Drops:
         """Nothing is to be done yet."""
 
     def __exit__(self, *_: object) -> None:
-        """Wait for the last one."""
+        """Wait for the last one; raise what the first one that failed raised."""
         self._pool.shutdown()
         self._wait()
+        if self._errors:
+            raise self._errors[0]
 
     def _wait(self) -> None:
-        if self._last:
-            self._last.result()
+        if self._last and (error := self._last.exception()):
+            self._errors.append(error)
+        self._last = None
 
 
 def _one(project: Project, row: Row, doing: Steps, disk: Disk, say: Say) -> Swept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -39,7 +40,7 @@ def clean_unpacked(rows: Sequence[Row], say: Say) -> None:
 
 
 def drop_unpacked(rows: Sequence[Row], say: Say, keep: Collection[str] = ()) -> None:
-    """The same where the caller knows that nothing uses these rows' images, whatever else the store does.
+    """The same whatever else the store does; an image that somebody uses stays.
 
     With them go the unpacked layers that no unpacked image uses.
 
@@ -50,8 +51,13 @@ def drop_unpacked(rows: Sequence[Row], say: Say, keep: Collection[str] = ()) -> 
     """
     store = default_store()
     for folder, tag in _unpacked(store, rows):
-        freed = store.delete((store.item(folder),))
-        say(f"{tag}, unpacked, deleted: {freed / 1e9:.2f} GB")
+        try:
+            with unpacked.used(store, tag, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                freed = store.delete((store.item(folder),))
+        except BlockingIOError:
+            say(f"{tag}, unpacked, stays: another process uses it")
+        else:
+            say(f"{tag}, unpacked, deleted: {freed / 1e9:.2f} GB")
     if freed := trees.drop_unused(store, frozenset(map(trees.name_of, keep))):
         say(f"layers that no unpacked image has, deleted: {freed / 1e9:.2f} GB")
 

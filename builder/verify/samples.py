@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import zipfile
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.engines.direct.store import flocked
 from builder.errors import EngineOrNetworkError, Fault
 from builder.known import data
 from builder.verify.conversation import Part, conversation
@@ -155,7 +157,8 @@ def _unpacked(entry: dict[str, Any]) -> Path:
 
 
 def _unpack(wheel: Path, prefix: str, folder: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
+    # One at a time: of two that write one file, the one that is killed may leave zeros in the middle of it.
+    with flocked(wheel.parent / "unpacking", fcntl.LOCK_EX), zipfile.ZipFile(wheel) as archive:
         for member in archive.infolist():
             if member.filename.startswith(prefix) and not _is_there(folder / member.filename, member):
                 archive.extract(member, folder)

@@ -213,17 +213,17 @@ def test_a_folder_is_out_of_its_place_before_anything_in_it_is_deleted(
     store.delete(store.items())
     assert not list(store.path("trees", "").iterdir())
     [left] = store.root.glob(f"{PARTIAL}*")
-    assert names(left) == ["t/tree/files/lib"]
+    assert names(left) == ["tree/files/lib"]
 
 
 def test_a_disk_too_full_to_move_a_folder_can_be_cleaned(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> str:
+    def full(*_: object, **__: object) -> Path:
         raise OSError(28, "No space left on device")
 
     store.write(store.path("trees", "t/tree/files/lib"), (b"x",))
-    monkeypatch.setattr("tempfile.mkdtemp", full)
+    monkeypatch.setattr(Path, "rename", full)
     assert store.delete(store.items()) == 4096
     assert names(store.root) == []
 
@@ -346,3 +346,30 @@ def test_what_others_delete_meanwhile_hinders_nobody(tmp_path: Path) -> None:
         done.set()
         for other in others:
             other.join()
+
+
+def test_a_folder_that_goes_while_a_lock_is_made_in_it_is_made_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.path("trees", "t/used")
+    path.parent.mkdir(parents=True)
+    is_dir, gone = Path.is_dir, list[Path]()
+
+    def deleted_before_it_is_seen(self: Path) -> bool:
+        if self == path.parent and not gone:
+            gone.append(self)
+            self.rmdir()
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", deleted_before_it_is_seen)
+    with flocked(path, fcntl.LOCK_SH):
+        assert path.exists()
+    assert gone
+
+
+def test_where_no_folder_can_be_no_lock_can_be(store: Store) -> None:
+    store.root.mkdir(parents=True, exist_ok=True)
+    (store.root / "trees").touch()
+    told = pytest.raises(EngineOrNetworkError, match=r"it cannot be written: (File exists|Not a directory)")
+    with told, flocked(store.root / "trees" / "used", fcntl.LOCK_SH):
+        pass

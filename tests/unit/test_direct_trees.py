@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import threading
 import time
@@ -20,7 +21,7 @@ from builder.engines.direct.store import Store
 from builder.engines.direct.tar import MTIME, Node
 from builder.engines.direct.trees import LARGE
 from builder.engines.direct.unpacked import Unpacked
-from builder.errors import CheckFailedError
+from builder.errors import CheckFailedError, EngineOrNetworkError
 from builder.shell import SYSTEM
 from tests.unit.test_direct_unpack import archive, file, folder, link
 
@@ -220,7 +221,37 @@ def test_another_fault_of_the_disk_is_told(world: World, monkeypatch: pytest.Mon
         world.unpacked("one", world.layer("base", BASE))
 
 
+def test_a_layer_that_could_not_be_read_once_is_shared_all_the_same_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such program")
+
+    base = world.layer("base", BASE)
+    with monkeypatch.context() as broken:
+        broken.setattr(trees, "unpacking", lacking)
+        with pytest.raises(EngineOrNetworkError, match="No such program"):
+            world.unpacked("one", base)
+    first, second = world.unpacked("one", base), world.unpacked("two", base, world.layer("x", [file("x")]))
+    assert (first / "usr/sh").samefile(second / "usr/sh")
+
+
 # Several at once
+
+
+def test_an_image_that_another_one_has_unpacked_meanwhile_is_taken(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.image("one", world.layer("base", BASE))
+    rename = Path.rename
+
+    def later(self: Path, target: Path) -> Path:
+        if target.parent.name == "roots" and not target.exists():
+            shutil.copytree(self, target, symlinks=True)  # what the other one did
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", later)
+    assert (world.engine.unpacked("one").root / "usr/sh").read_bytes() == b"sh"
 
 
 def test_who_wants_a_layer_that_another_one_unpacks_waits_for_it(world: World) -> None:

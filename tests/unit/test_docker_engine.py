@@ -17,7 +17,8 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from builder.engines.clean import clean_engine, clean_store, clean_unpacked, drop_unpacked
-from builder.engines.direct.unpacked import Unpacked
+from builder.engines.direct.store import Store
+from builder.engines.direct.unpacked import Unpacked, used
 from builder.engines.docker import DEFAULT_SOCKET, DockerEngine, connect, reachable
 from builder.engines.dockercontainer import DockerContainer
 from builder.engines.private import PrivateEngine
@@ -618,6 +619,21 @@ class TestCleaning:
         clean_unpacked(rows, said.append)
         assert {path.name for path in (store.parent / "roots").iterdir()} == {"rose", "damaged"}
         assert said == ["cuvee:red, unpacked, deleted: 0.00 GB"]
+
+    def test_an_unpacked_image_that_somebody_uses_stays(self, store: Path) -> None:
+        folder = store.parent / "roots" / "red"
+        folder.mkdir(parents=True)
+        told = Unpacked(root=folder, name="cuvee:red", labels={}, environment=(), size=1)
+        (folder / "unpacked.json").write_text(told.to_json())
+        said: list[str] = []
+        rows: Any = self.ROWS
+
+        with used(Store(store.parent), "cuvee:red"):
+            drop_unpacked(rows, said.append)
+        assert said == ["cuvee:red, unpacked, stays: another process uses it"]
+        assert folder.is_dir()
+        drop_unpacked(rows, said.append)
+        assert not folder.exists()
 
     def test_layers_go_with_the_last_unpacked_image_that_has_them(self, store: Path) -> None:
         roots, trees = store.parent / "roots", store.parent / "trees"

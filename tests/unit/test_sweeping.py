@@ -136,6 +136,36 @@ def test_a_drop_that_fails_is_told(project: Project) -> None:
         sweep(project, rows(project, ["blend"]), lambda _: None, steps, at_once=1)
 
 
+def test_a_drop_that_fails_keeps_no_row_from_its_test(project: Project) -> None:
+    world = World()
+    ids = [row.id for row in rows(project, ())]
+    world.shared = {row: {row: 90 if number % 2 else 1} for number, row in enumerate(ids)}
+
+    def failing(row: Row, keep: Collection[str]) -> None:
+        world.drop(row, keep)
+        if row.id == ids[0]:
+            raise OSError(row.id)
+
+    steps = replace(world.steps, drop=failing)
+    with pytest.raises(OSError, match=ids[0]):
+        sweep(project, rows(project, ids), lambda _: None, steps, at_once=2)
+    tested = [one for one in world.done if one.startswith("test ")]
+    assert sorted(tested) == sorted(f"test {row}" for row in ids)
+
+
+def test_a_worker_that_fails_does_not_leave_the_others_waiting(project: Project) -> None:
+    world = World()
+    ids = [row.id for row in rows(project, ())]
+    world.shared = {row: {row: 90} for row in ids}
+
+    def say(text: str) -> None:
+        if "passed" in text:
+            raise OSError("nobody listens")
+
+    with pytest.raises(OSError, match="nobody listens"):
+        sweep(project, rows(project, ids), say, world.steps, at_once=2)
+
+
 def test_a_failed_check_and_a_run_of_nothing_are_failures(project: Project) -> None:
     world = World(blend="failed", small="nothing")
     assert outcomes(project, world, "blend", "small") == {

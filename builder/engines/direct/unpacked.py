@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+from builder.engines.direct.store import Store, flocked
 
 ABOUT = "unpacked.json"
 """The file beside the root file system that says what it is."""
@@ -61,6 +65,15 @@ def from_json(text: str) -> Unpacked:
         size=told["size"],
         trees=tuple(told.get("trees", ())),
     )
+
+
+def used(store: Store, tag: str, how: int = fcntl.LOCK_SH) -> AbstractContextManager[None]:
+    """Keep others from deleting the image of that name meanwhile; with `LOCK_EX` be alone with it.
+
+    Raises:
+        BlockingIOError: Another one has it, and nobody waits (`LOCK_NB`).
+    """
+    return flocked(store.path("state", f"used-{tag.replace(':', '+')}"), how)
 
 
 def told_in(folder: Path) -> Unpacked | None:
