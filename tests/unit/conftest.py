@@ -1,4 +1,4 @@
-"""Unit tests start no process and use no network: these raise instead."""
+"""Unit tests start no process, use no network (both raise instead), and leave the user's store alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import subprocess
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("cuvee", deadline=None)
+settings.load_profile("cuvee")
 
 
 @pytest.fixture(autouse=True)
-def _fenced(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fenced(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     def forbidden(*args: Any, **kwargs: Any) -> NoReturn:
         del kwargs
         raise AssertionError(f"a unit test tried to reach out of itself: {args!r}")
@@ -18,3 +23,4 @@ def _fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", forbidden)
     monkeypatch.setattr(socket.socket, "connect", forbidden)
     monkeypatch.setattr(socket, "getaddrinfo", forbidden)
+    monkeypatch.setenv("CUVEE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
