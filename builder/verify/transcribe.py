@@ -61,8 +61,10 @@ def transcribe(  # noqa: PLR0913 - what, with what, and where
 
 def _trouble(row: Row, done: Finished) -> CuveeError:
     said = "; ".join(line for line in done.err.splitlines() if line.strip()) or f"it ended with {done.code}"
-    kind = BadInputError if done.code == BadInputError.exit_code else EngineOrNetworkError
-    return kind(Fault(place=image_tag(row.id), cause=f"the transcription failed: {said}", fix=_fix(row)))
+    place, cause = image_tag(row.id), f"the transcription failed: {said.rstrip('.')}"
+    if done.code == BadInputError.exit_code:
+        return BadInputError(Fault(place=place, cause=cause, fix="Mend that, and run it again"))
+    return EngineOrNetworkError(Fault(place=place, cause=cause, fix=_fix(row)))
 
 
 def _fix(row: Row) -> str:

@@ -515,7 +515,7 @@ class TestTranscribing:
         assert written == "Hello.\n"
         assert isinstance(trouble, kind)
         [fault] = trouble.faults
-        assert fault.cause == "the transcription failed: talk.wav, side main: it died.; It helps to sleep."
+        assert fault.cause == "the transcription failed: talk.wav, side main: it died.; It helps to sleep"
 
     def test_the_text_is_what_the_probe_heard_a_line_each(self, row: Row, audio: Path) -> None:
         fake = FakeContainers(json.dumps({"outcome": "passed", "texts": ["The quick", "brown fox"]}))
