@@ -78,8 +78,9 @@ def _imageio_ffmpeg(archive: Archive) -> Summary:
 
 def _av(archive: Archive) -> Summary:
     """FFmpeg's libraries, which others than PyAV can use."""
-    kinds = ("libav*.so*", "libsw*.so*")
-    return Summary(libraries=tuple(path for kind in kinds for path in _paths(archive, "av.libs/", kind)))
+    paths = _paths(archive, "av.libs/", "lib*.so*")
+    ours = ("av.libs/libav", "av.libs/libsw")
+    return Summary(libraries=tuple(path for path in paths if path.startswith(ours)))
 
 
 READERS: Mapping[str, Callable[[Archive], Summary]] = {
