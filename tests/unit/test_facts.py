@@ -97,6 +97,14 @@ def test_nvidia_wheels_list_their_libraries_unread(tmp_path: Path) -> None:
     assert summarise(name, path) == Summary(libraries=libraries)
 
 
+def test_pyav_lists_ffmpegs_libraries_in_the_order_of_its_wheel_as_locks_have_them(tmp_path: Path) -> None:
+    name = "av-14.1.0-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"
+    inside = ("libswscale-1.so.8", "libavcodec-2.so.61", "libx264-3.so.165", "libswresample-4.so.5")
+    path = wheel(tmp_path, name, {f"av.libs/{library}": b"not read" for library in inside})
+    expected = ("libswscale-1.so.8", "libavcodec-2.so.61", "libswresample-4.so.5")
+    assert summarise(name, path).libraries == tuple(f"av.libs/{library}" for library in expected)
+
+
 def test_imageio_ffmpeg_tells_where_its_program_is(tmp_path: Path) -> None:
     name = "imageio_ffmpeg-0.5.1-py3-none-manylinux2010_x86_64.whl"
     program = "imageio_ffmpeg/binaries/ffmpeg-linux64-v4.2.2"
