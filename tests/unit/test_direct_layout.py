@@ -186,6 +186,22 @@ def test_a_folder_of_somebody_else_is_left_alone(make: str, folder: Path) -> Non
     assert folder.is_file() or [path.name for path in folder.iterdir()] == ["photos"]
 
 
+def test_a_folder_that_becomes_a_layout_while_it_is_looked_at_is_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True)
+    plain = Path.iterdir
+
+    def late(self: Path) -> Iterator[Path]:
+        monkeypatch.setattr(Path, "iterdir", plain)
+        layout.write(image_of(BASE, name="cuvee:other"), folder)
+        return plain(self)
+
+    monkeypatch.setattr(Path, "iterdir", late)
+    layout.write(image_of(BASE, name="cuvee:mine"), folder)
+    assert sorted(name for name, _ in layout.manifests(folder)) == ["mine", "other"]
+
+
 def test_an_empty_folder_becomes_a_layout(folder: Path) -> None:
     folder.mkdir(parents=True)
     layout.write(image_of(BASE), folder)

@@ -79,7 +79,12 @@ def manifests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _require_own(folder: Path) -> None:
-    if folder.exists() and not (folder / MARK).exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """See that a folder is empty, a layout, or not there yet.
+
+    Looked into first, for the mark second: another that makes a layout here meanwhile makes the mark first.
+    """
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if taken and not (folder / MARK).exists():
         raise BadInputError(
             Fault(
                 place=str(folder),
