@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -69,8 +70,11 @@ class WheelStore:
 
     def holds(self, name: str, sha256: str, size: int) -> bool:
         """Whether the store has the file, as far as its name and size tell."""
-        path = self.path(name, sha256)
-        return path.is_file() and path.stat().st_size == size
+        try:
+            found = self.path(name, sha256).stat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == size
 
     def open(self, name: str, sha256: str, size: int, url: str) -> Wheel:
         """The wheel for reading parts of it: the stored file, or the one on the server."""

@@ -353,10 +353,15 @@ def speaks_nonsense(handler: Handler) -> None:
 
 
 def assert_no_threads_are_left() -> None:
-    assert [thread.name for thread in threading.enumerate() if thread.name == "cuvee"] == []
+    deadline = time.monotonic() + PATIENCE_S
+    while [thread for thread in threading.enumerate() if thread.name == "cuvee"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 SOON = Patience(pause_s=0.01, longest_pause_s=0.05, timeout_s=0.4)
+SOON_BUT_PATIENT = replace(SOON, timeout_s=PATIENCE_S)
+"""For servers that answer: on a busy machine that may take them longer."""
 
 
 @pytest.mark.parametrize(
@@ -382,10 +387,11 @@ def test_a_hostile_registry_gives_one_error_and_gets_no_manifest(
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     large = image(layer("torch", PIECE * 8))
+    soon = SOON if treat in {hangs, takes_nothing} else SOON_BUT_PATIENT
     with hostile(treat) as server:
         reference, began = server.reference, time.monotonic()
         with pytest.raises(EngineOrNetworkError) as caught:
-            push(large, reference, registry=Registry.of(reference, patience=SOON))
+            push(large, reference, registry=Registry.of(reference, patience=soon))
     [fault] = caught.value.faults
     assert fault.place == "torch"
     assert fault.cause.startswith(cause.format(host=reference.registry))
@@ -412,7 +418,7 @@ def test_a_registry_that_stops_in_the_middle_of_a_blob_is_asked_for_the_rest(tmp
 
     with hostile(hangs) as server:
         server.RequestHandlerClass = Stingy
-        registry = Registry.of(server.reference, patience=SOON)
+        registry = Registry.of(server.reference, patience=SOON_BUT_PATIENT)
         fetch_blob(server.reference, sha256(content), len(content), tmp_path / "blob", registry=registry)
         registry.close()
     assert (tmp_path / "blob").read_bytes() == content
@@ -446,7 +452,7 @@ def test_ctrl_c_ends_uploads_at_once_wherever_they_are(treat: Callable[[Handler]
         ended = time.monotonic()
         finger.join()
         assert_no_threads_are_left()
-    assert ended - pressed[0] < 1
+    assert ended - pressed[0] < PATIENCE_S / 2
     assert server.manifests == []
 
 

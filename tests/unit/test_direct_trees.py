@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from builder.engines.direct import trees
+from builder.engines.direct import trees, unpacked
 from builder.engines.direct.engine import DirectEngine
 from builder.engines.direct.image import Layer, OciImage, configuration, sha256
 from builder.engines.direct.store import Store
@@ -344,6 +344,30 @@ def test_an_image_that_says_nothing_of_itself_is_unpacked_anew(world: World) -> 
     (root.parent / "unpacked.json").write_text("")
     (root / "usr/sh").unlink()
     assert (world.engine.unpacked("one").root / "usr/sh").read_bytes() == b"sh"
+
+
+def test_a_whole_image_that_another_one_puts_where_a_damaged_one_lay_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = world.image("one", world.layer("base", BASE))
+    folder = world.engine.unpacked(name).root.parent
+    (folder / "unpacked.json").write_text("")
+    given: list[int] = []
+    other = threading.Thread(target=lambda: given.append(world.engine.unpacked(name).root.stat().st_ino))
+    plain, times = unpacked.told_in, []
+
+    def told_in(of: Path) -> Unpacked | None:
+        found = plain(of)
+        times.append(of)
+        if len(times) == 2:  # the damage was seen a second time, just before the deletion
+            other.start()
+            other.join(0.5)
+        return found
+
+    monkeypatch.setattr(unpacked, "told_in", told_in)
+    root = world.engine.unpacked(name).root
+    other.join()
+    assert given == [root.stat().st_ino]
 
 
 def test_an_image_of_an_older_cuvee_uses_no_trees(world: World, tmp_path: Path) -> None:

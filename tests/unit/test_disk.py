@@ -38,9 +38,10 @@ def test_a_peak_between_two_checks_is_seen_by_the_watch_which_ends() -> None:
     seen, used, before = threading.Event(), [500], threading.active_count()
 
     def look() -> int:
-        if used[0] == 900:
+        now = used[0]
+        if now == 900:
             seen.set()
-        return used[0]
+        return now
 
     disk = Disk(used=look, held=0)
     with disk.watched(every_s=0.001):

@@ -6,6 +6,7 @@ the files of the layers that they have in common; see `trees`.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ from builder.engines.container import Container, Image
 from builder.engines.direct import sandbox, trees, unpacked
 from builder.engines.direct.ground import Ground
 from builder.engines.direct.image import OciImage
-from builder.engines.direct.store import Store, touch, written
+from builder.engines.direct.store import Store, flocked, touch, written
 from builder.engines.direct.trees import Tree
 from builder.engines.direct.unpack import unpacking
 from builder.engines.direct.unpacked import ABOUT, Unpacked
@@ -144,13 +145,15 @@ class DirectEngine:
     def _put(self, made: Path, folder: Path) -> None:
         """Give an unpacked image its place, unless another one is there by now."""
         folder.parent.mkdir(exist_ok=True)
-        if folder.exists() and not unpacked.told_in(folder):
-            self.store.delete((self.store.item(folder),))
-        try:
-            made.rename(folder)
-        except OSError:
-            if not unpacked.told_in(folder):
-                raise
+        # One at a time: what another one has put here since must not be taken for the damaged one.
+        with flocked(self.store.path("state", "putting"), fcntl.LOCK_EX):
+            if folder.exists() and not unpacked.told_in(folder):
+                self.store.delete((self.store.item(folder),))
+            try:
+                made.rename(folder)
+            except OSError:
+                if not unpacked.told_in(folder):
+                    raise
 
 
 def _lay(image: OciImage, found: Mapping[str, Tree], root: Path) -> int:
