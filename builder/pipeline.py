@@ -250,11 +250,10 @@ def assemble(
     """
     from builder import direct
     from builder.engines.direct import layout
-    from builder.engines.direct.compression import compressed
 
     found = direct.rows(project, say)
     with found.built(row) as built:
-        image = compressed(built, compression, found.store)
+        image = found.compressed(row, built, compression)
         if compression == "zstd":
             found.record_zstd(row, image)
         if output:
@@ -321,7 +320,6 @@ def push(  # noqa: PLR0913 - what, where to, and how
 ) -> Pushed:
     """Image ─▶ registry: send it the layers that it lacks; of the others not even the wheels are needed."""
     from builder import direct
-    from builder.engines.direct.compression import compressed
     from builder.publish.push import push as push_to
     from builder.publish.reference import Reference
 
@@ -329,11 +327,19 @@ def push(  # noqa: PLR0913 - what, where to, and how
     rowfiles.valid_lock(project, row)
     found = direct.rows(project, say)
     with found.known(row) as known:
-        image = compressed(known, compression, found.store)
+        image = found.compressed(row, known, compression)
         return push_to(image, target, say=say, mount_from=mount_from, memory=found.store.state)
 
 
-def push_layers(project: Project, row: Row, reference: str, digests: Sequence[str], say: Say) -> Sent:
+def push_layers(  # noqa: PLR0913 - what, where to, and how
+    project: Project,
+    row: Row,
+    reference: str,
+    digests: Sequence[str],
+    say: Say,
+    *,
+    compression: Compression = "passthrough",
+) -> Sent:
     """Layers ─▶ registry: send some of an image's, which other images have too; no image is published."""
     from builder import direct
     from builder.publish.layers import push_layers as send
@@ -341,8 +347,9 @@ def push_layers(project: Project, row: Row, reference: str, digests: Sequence[st
 
     target = Reference.parse(reference)
     rowfiles.valid_lock(project, row)
-    with direct.rows(project, say).known(row) as image:
-        return send(image, target, digests, say=say)
+    found = direct.rows(project, say)
+    with found.known(row) as known:
+        return send(found.compressed(row, known, compression), target, digests, say=say)
 
 
 def _shared(project: Project) -> dict[Path, str]:

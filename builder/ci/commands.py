@@ -27,22 +27,22 @@ def have_base(row: Row) -> str:
     return f"{take_base(row)} || cuvee base {base_name(row)}"
 
 
-def push_layers(row: str, digests: Iterable[str]) -> str:
+def push_layers(row: str, digests: Iterable[str], *, zstd: bool) -> str:
     """Make some layers of a row and send them, without an image."""
-    return " ".join([f'cuvee push {row} "{_TO}"', *(f"--layer {digest}" for digest in digests)])
+    return " ".join([f'cuvee push {row} "{_TO}"{_how(zstd)}', *(f"--layer {digest}" for digest in digests)])
 
 
-def prove(row: Row) -> Iterator[str]:
+def prove(row: Row, *, zstd: bool) -> Iterator[str]:
     """Send the image under a name that promises nothing, test it, and only then give it the row's name.
 
     A row that must fail gets no other name.
     """
     candidate = f"candidate-{row.id}"
-    yield f'cuvee push {row.id} "{_TO}:{candidate}"'
+    yield f'cuvee push {row.id} "{_TO}:{candidate}"{_how(zstd)}'
     yield from _pull(row, candidate)
     yield f"cuvee test {row.id} --engine docker"
     if row.status == "good":
-        yield from (f'cuvee push {row.id} "{_TO}:{tag}"' for tag in (row.id, *row.aliases))
+        yield from (f'cuvee push {row.id} "{_TO}:{tag}"{_how(zstd)}' for tag in (row.id, *row.aliases))
 
 
 def prove_on_gpu(row: Row) -> tuple[str, ...]:
@@ -58,6 +58,10 @@ def refuse(row: Row) -> tuple[str, ...]:
 def try_first(row: Row) -> tuple[str, ...]:
     """Lock, build and test what was never tried; nothing of it is sent."""
     return f"cuvee lock {row.id}", f"cuvee build {row.id} --engine direct"
+
+
+def _how(zstd: bool) -> str:
+    return " --compression zstd" if zstd else ""
 
 
 def _pull(row: Row, tag: str) -> tuple[str, ...]:

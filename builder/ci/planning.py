@@ -117,7 +117,7 @@ class _Making:
         }
 
     def _base_of(self, row: str) -> str:
-        return self.images[row].layers[0].digest
+        return self.images[row].published[0].digest
 
     def _base(self, base: Used, tiny: Sequence[Used]) -> Job:
         row, digest = self.rows[base.rows[0]], base.layer.digest
@@ -129,7 +129,7 @@ class _Making:
             runner=self.runners.plain,
             layers=bundle.digests,
             bytes=bundle.size,
-            commands=(commands.have_base(row), *_pushes(bundle)),
+            commands=(commands.have_base(row), *self._pushes(bundle)),
         )
 
     def _bundle(self, bundle: Bundle, bases: Mapping[str, Job]) -> Job:
@@ -143,7 +143,7 @@ class _Making:
             runner=self.runners.plain,
             layers=bundle.digests,
             bytes=bundle.size,
-            commands=(*dict.fromkeys(self._get_base(row, bases) for row in makers), *_pushes(bundle)),
+            commands=(*dict.fromkeys(self._get_base(row, bases) for row in makers), *self._pushes(bundle)),
         )
 
     def _get_base(self, row: Row, bases: Mapping[str, Job]) -> str:
@@ -164,7 +164,7 @@ class _Making:
         return self._with_image(job, row, makers)
 
     def _with_image(self, job: Job, row: Row, makers: Sequence[Job]) -> Job:
-        layers = dict.fromkeys(layer.digest for layer in self.images[row.id].layers)
+        layers = dict.fromkeys(layer.digest for layer in self.images[row.id].published)
         own = [self.used[digest] for digest in layers if self.used[digest].rows == (row.id,)]
         bases = {one.layers[0]: one for one in makers if one.stage == "base"}
         return replace(
@@ -172,7 +172,7 @@ class _Making:
             needs=tuple(maker.id for maker in makers if layers.keys() & set(maker.layers)),
             layers=tuple(one.layer.digest for one in own),
             bytes=sum(one.layer.size for one in own),
-            commands=(self._get_base(row, bases), *commands.prove(row)),
+            commands=(self._get_base(row, bases), *commands.prove(row, zstd=self._in_zstd(row.id))),
         )
 
     def _gpu(self, row: Row, needed: Job) -> Job:
@@ -187,6 +187,9 @@ class _Making:
             commands=commands.prove_on_gpu(row),
         )
 
+    def _in_zstd(self, row: str) -> bool:
+        return self.images[row].zstd is not None
 
-def _pushes(bundle: Bundle) -> Iterator[str]:
-    yield from (commands.push_layers(row, digests) for row, digests in bundle.by_row().items())
+    def _pushes(self, bundle: Bundle) -> Iterator[str]:
+        for row, digests in bundle.by_row().items():
+            yield commands.push_layers(row, digests, zstd=self._in_zstd(row))

@@ -73,10 +73,10 @@ class Bundle:
 
 
 def used(images: Mapping[str, ImageRecord]) -> dict[str, Used]:
-    """By digest each layer of these images, with the rows that have it."""
+    """By digest each layer of these images as they are published, with the rows that have it."""
     found: dict[str, Used] = {}
     for row, image in images.items():
-        for layer in image.layers:
+        for layer in image.published:
             rows = found[layer.digest].rows if layer.digest in found else ()
             found[layer.digest] = Used(layer=layer, rows=tuple(dict.fromkeys((*rows, row))))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -43,21 +43,46 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRecord:
+    """A layer's blob.
+
+    Attributes:
+        digest: Its SHA-256, `sha256:…`.
+        size: Its bytes.
+    """
+
+    digest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        _require("image.zstd.layers.digest", self.digest, _DIGEST)
+        if not isinstance(self.size, int) or self.size < 0:
+            raise ValueError(f"image.zstd.layers.size: {self.size!r} is not a number of bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZstdRecord:
     """The same image with its layers compressed by zstd.
 
     Attributes:
+        how: What compressed them: release, level and window. Another one gives other bytes.
         manifest: The manifest's digest.
-        size: The bytes of all its blobs: what a pull fetches.
+        layers: The blobs of its layers, in order. The base's is as in the other image.
     """
 
+    how: str
     manifest: str
-    size: int
+    layers: tuple[BlobRecord, ...]
 
     def __post_init__(self) -> None:
         _require("image.zstd.manifest", self.manifest, _DIGEST)
-        if not isinstance(self.size, int) or self.size < 0:
-            raise ValueError(f"image.zstd.size: {self.size!r} is not a number of bytes")
+        if not isinstance(self.how, str):
+            raise TypeError(f"image.zstd.how: {self.how!r} is not a text")
+
+    @property
+    def size(self) -> int:
+        """The bytes of all its blobs: what a pull fetches."""
+        return sum(layer.size for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +104,31 @@ class ImageRecord:
     def __post_init__(self) -> None:
         for name in ("recipe", "manifest"):
             _require(f"image.{name}", getattr(self, name), _DIGEST)
+        if self.zstd and len(self.zstd.layers) != len(self.layers):
+            raise ValueError(f"image.zstd.layers: {len(self.zstd.layers)} for {len(self.layers)} layers")
 
     @property
     def size(self) -> int:
         """The bytes of all its blobs: what a pull fetches."""
         return sum(layer.size for layer in self.layers)
+
+    @property
+    def manifests(self) -> frozenset[str]:
+        """The digests by which an engine may know it: they are of the same content."""
+        return frozenset({self.manifest, *([self.zstd.manifest] if self.zstd else [])})
+
+    @property
+    def published(self) -> tuple[LayerRecord, ...]:
+        """The layers as they go to a registry: zstd's where they are known."""
+        if not self.zstd:
+            return self.layers
+        blobs = zip(self.layers, self.zstd.layers, strict=True)
+        return tuple(replace(layer, digest=blob.digest, size=blob.size) for layer, blob in blobs)
+
+    @property
+    def pull(self) -> int:
+        """The bytes of these layers."""
+        return sum(layer.size for layer in self.published)
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
@@ -102,8 +147,11 @@ class ImageRecord:
         layers = tuple(
             LayerRecord(**{**layer, "packages": tuple(layer["packages"])}) for layer in data["layers"]
         )
-        zstd = ZstdRecord(**data["zstd"]) if data.get("zstd") else None
-        return cls(**{**data, "layers": layers, "zstd": zstd})
+        return cls(**{**data, "layers": layers, "zstd": _zstd(data["zstd"]) if data.get("zstd") else None})
+
+
+def _zstd(data: Mapping[str, Any]) -> ZstdRecord:
+    return ZstdRecord(**{**data, "layers": tuple(BlobRecord(**blob) for blob in data["layers"])})
 
 
 def _require(place: str, value: object, form: re.Pattern[str]) -> None:

@@ -118,11 +118,11 @@ def _rows(rows: Iterable[Listed], evidence: Mapping[str, Evidence]) -> str:
 
 def _weights(row: Listed, found: Evidence | None) -> tuple[str, str, str]:
     """Bytes to pull, bytes on disk, seconds to the first words, as far as they are known."""
-    pull = f"{row.pull / 1e9:.2f} GB" if row.pull else ""
-    zstd = f", {row.pull_zstd / 1e9:.2f} GB with zstd" if row.pull_zstd else ""
+    published = row.pull_zstd or row.pull
+    pull = f"{published / 1e9:.2f} GB" if published else ""
     disk = f"{row.disk / 1e9:.2f} GB" if row.disk else ""
     words = f"{found.first_words:.1f} s" if found and found.first_words is not None else ""
-    return pull + zstd, disk, words
+    return pull, disk, words
 
 
 def _hosts(verdicts: Iterable[Verdict]) -> str:

@@ -19,10 +19,9 @@ GB = 1e9
 
 
 def pull_faults(row: Row, lock: Lock) -> Iterator[Fault]:
-    """Whether a pull of the recorded image is within the budget: of zstd's layers where they are known."""
+    """Whether a pull of the image as it is published is within the budget."""
     if row.budget and row.status == "good" and lock.image:
-        weight = lock.image.zstd.size if lock.image.zstd else lock.image.size
-        yield from _over(row, "pull", row.budget.pull, weight, "a pull of its image")
+        yield from _over(row, "pull", row.budget.pull, lock.image.pull, "a pull of its image")
 
 
 def disk_faults(row: Row, evidence: Evidence) -> Iterator[Fault]:

@@ -57,10 +57,10 @@ def _of_lock(name: str, path: Path) -> Described:
         )
     return Described(
         name=name,
-        digest=recorded.manifest,
+        digest=recorded.zstd.manifest if recorded.zstd else recorded.manifest,
         layers=tuple(
             DescribedLayer(title=layer.title, packages=layer.packages, digest=layer.digest, size=layer.size)
-            for layer in recorded.layers
+            for layer in recorded.published
         ),
     )
 

@@ -42,6 +42,8 @@ def best_evidence(project: Project, row: Row) -> Evidence | None:
 def _listed(project: Project, row: Row) -> Listed:
     lock = _valid_lock(project, row)
     found = _best(project, row, lock)
+    image = lock.image if lock else None
+    zstd = image.zstd if image else None
     return Listed(
         id=row.id,
         status=row.status,
@@ -52,12 +54,13 @@ def _listed(project: Project, row: Row) -> Listed:
         torch=_shown(row.every("torch")),
         ctranslate2=_shown(row.every("ctranslate2")),
         lock=lock.digest if lock else None,
-        image=lock.image.manifest if lock and lock.image else None,
+        image=image.manifest if image else None,
+        image_zstd=zstd.manifest if zstd else None,
         level=_level(project, row, lock, found),
         proven=_proven(found),
         evidence=_state(project, row, found),
-        pull=lock.image.size if lock and lock.image else None,
-        pull_zstd=lock.image.zstd.size if lock and lock.image and lock.image.zstd else None,
+        pull=image.size if image else None,
+        pull_zstd=zstd.size if zstd else None,
         disk=_disk(found),
         first_words=found.first_words if found else None,
     )

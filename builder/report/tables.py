@@ -43,8 +43,9 @@ class Listed:
         proven: `passed`, `failed`, or None where there is no evidence for this lock, or none that shows it.
         evidence: `valid`; `of another lock`, or of an image or for a claim that are not the row's now;
             `unreadable`; or `none`.
-        pull: Bytes to pull of the image that the lock records, or None.
-        pull_zstd: The same with zstd's layers, or None where nobody has made them yet.
+        image_zstd: The same with zstd's layers, as it is published, or None where nobody has made them yet.
+        pull: Bytes to pull of the image, or None.
+        pull_zstd: The same with zstd's layers, or None.
         disk: Bytes on disk of the image that was tested, or None.
         first_words: Seconds from the start of faster-whisper to its first words, or None.
     """
@@ -59,6 +60,7 @@ class Listed:
     ctranslate2: str | None
     lock: str | None
     image: str | None = None
+    image_zstd: str | None = None
     level: str | None = None
     proven: str | None
     evidence: str = "none"

@@ -59,7 +59,7 @@ def prove(  # noqa: PLR0913 - what is proven, where, and how loudly
         _require_versions(row, report["checks"])
     image = engine.image(image_tag(row.id))  # its size is known when it is unpacked
     host = engine.describe()
-    made = lock.image if lock.image and lock.image.manifest == image.id else None
+    made = lock.image if lock.image and image.id in lock.image.manifests else None
     how = _how(where, "direct" if made else "docker")
     return Evidence(
         row=row.id,
@@ -82,9 +82,9 @@ def _about(image: Image, lock: Lock) -> dict[str, str | int]:
     return {
         "tag": image.tag,
         "id": image.id,
-        "digest": recorded.manifest if recorded and recorded.manifest == image.id else "",
+        "digest": recorded.manifest if recorded and image.id in recorded.manifests else "",
         "bytes": image.size,
-        "pull": recorded.size if recorded else 0,
+        "pull": recorded.pull if recorded else 0,
         "layers": image.layers,
     }
 

@@ -414,3 +414,31 @@ def test_docker_pulls_it_from_the_registry(pushed: Reference, image: OciImage) -
         assert pulled.attrs["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers]
         with engine.container(str(pushed)) as container:
             python(container, "-c", "import faster_whisper")
+
+
+@pytest.fixture(scope="module")
+def published(registry: RegistryDaemon, project: Project, row: Row) -> Iterator[tuple[Reference, OciImage]]:
+    """The image in a registry as it is published: with zstd's layers on the base as it is."""
+    rows, reference = direct.rows(project, print), registry.reference(f"published/{ROW}")
+    with rows.known(row) as known:
+        packed = rows.compressed(row, known, "zstd")
+        push(packed, reference)
+        yield reference, packed
+
+
+@pytest.mark.parametrize("store", sorted(STORES))
+def test_docker_pulls_what_is_published(
+    store: str, published: tuple[Reference, OciImage], image: OciImage, lock: Lock
+) -> None:
+    reference, packed = published
+    assert lock.image
+    assert lock.image.zstd
+    with engine_with(store) as engine:
+        pulled = engine.client.images.pull(f"{reference.registry}/{reference.repository}", tag=reference.tag)
+        assert pulled.id == (packed.digest if store == "containerd" else image.config_digest)
+        assert pulled.attrs["RepoDigests"] == [
+            f"{reference.registry}/{reference.repository}@{lock.image.zstd.manifest}"
+        ]
+        assert pulled.attrs["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers]
+        with engine.container(str(reference)) as container:
+            python(container, "-c", "import faster_whisper")

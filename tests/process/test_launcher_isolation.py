@@ -150,6 +150,21 @@ def test_an_exception_is_told_and_the_side_lives_on(side: Side) -> None:
     assert side.call("work:add", 1) == 2
 
 
+def test_its_last_words_are_there_though_nobody_had_time_to_listen(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a busy machine the answer comes before the thread that hears the words had its turn."""
+    monkeypatch.setattr(running.Running, "_listen", lambda _: None)
+    (tmp_path / "wordy.py").write_text(
+        "def fail():\n    print('x' * 60_000, 'the very last')\n    raise ValueError('no')\n"
+    )
+    with Side("wordy", python=sys.executable, path=[str(tmp_path)]) as wordy:
+        with pytest.raises(RemoteError) as told:
+            wordy.call("wordy:fail")
+        assert told.value.words.endswith("the very last\n")
+        assert len(told.value.words) == running.KEPT_BYTES
+
+
 @pytest.mark.parametrize("target", ["absent:f", "work:absent", "work", "work:leave"])
 def test_so_is_a_function_that_is_not_there_or_wants_to_leave(side: Side, target: str) -> None:
     with pytest.raises(RemoteError):

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from builder.cli.ci import ci
 from builder.cli.common import Context
 from builder.errors import BadInputError
 from builder.lock import record
-from builder.lock.image import ImageRecord, LayerRecord
+from builder.lock.image import BlobRecord, ImageRecord, LayerRecord, ZstdRecord
 from builder.lock.record import Environment, Lock
 from builder.matrix import Row, parse
 
@@ -88,6 +89,19 @@ def planned(
     return {job.id: job for job in jobs(chosen, locks, RUNNERS, named=named)}
 
 
+def zstd_of(one: LayerRecord) -> BlobRecord:
+    return BlobRecord(digest=digest(f"{one.title} in zstd"), size=one.size // 2)
+
+
+def in_zstd(of: Lock) -> Lock:
+    """The lock, with zstd's layers recorded, all but the base's."""
+    assert of.image
+    base, *others = of.image.layers
+    blobs = (BlobRecord(digest=base.digest, size=base.size), *map(zstd_of, others))
+    zstd = ZstdRecord(how="zstd", manifest=digest(f"{of.row} in zstd"), layers=blobs)
+    return replace(of, image=replace(of.image, zstd=zstd))
+
+
 def three() -> dict[str, Job]:
     """Two rows that share torch, and one that shares only the base."""
     layers = {
@@ -134,7 +148,7 @@ class TestTheProject:
         return {row: record.read(path) for row, path in paths.items() if path.is_file()}
 
     def images(self) -> dict[str, Sequence[LayerRecord]]:
-        return {row: one.image.layers for row, one in self.locks().items() if one.image}
+        return {row: one.image.published for row, one in self.locks().items() if one.image}
 
     def found(self) -> tuple[Job, ...]:
         return jobs(self.rows, self.locks(), Runners())
@@ -241,6 +255,37 @@ def test_each_base_has_its_job_and_one_with_debians_ffmpeg_is_asked_for_with_it(
     base = "cuvee base old --with ffmpeg --with libpython3.11"
     assert first.commands[0] == f"{base} --from {to} || {base}"
     assert first.commands[1] == f"cuvee push one {to} --layer {BASE.digest}"
+
+
+# Layers in zstd
+
+
+def test_rows_that_record_zstd_are_sent_so_and_their_base_is_the_one_of_all() -> None:
+    chosen = rows(row_text("one", "aliases: [latest]"), row_text("two"))
+    layers = {row.id: [BASE, TORCH, layer(f"of {row.id}")] for row in chosen}
+    locks = {row.id: in_zstd(lock(row, layers[row.id])) for row in chosen}
+    found = {job.id: job for job in jobs(chosen, locks, RUNNERS)}
+    base, shared = list(found.values())[:2]
+    assert base.layers == (BASE.digest,)
+    assert base.commands[1] == f'cuvee push one "$CUVEE_REGISTRY" --compression zstd --layer {BASE.digest}'
+    assert shared.layers == (zstd_of(TORCH).digest,)
+    assert shared.bytes == TORCH.size // 2
+    own = found["row-one"]
+    assert own.layers == (zstd_of(layer("of one")).digest,)
+    pushes = [words for words in own.commands if words.startswith("cuvee push")]
+    assert [words.split(":")[1] for words in pushes] == [
+        f'{name}" --compression zstd' for name in ("candidate-one", "one", "latest")
+    ]
+
+
+def test_a_row_without_such_a_record_shares_the_base_alone_with_one_that_has_it() -> None:
+    chosen = rows(row_text("one"), row_text("two"))
+    one, two = (lock(row, [BASE, TORCH]) for row in chosen)
+    found = {job.id: job for job in jobs(chosen, {"one": in_zstd(one), "two": two}, RUNNERS)}
+    assert [job.layers for job in found.values() if job.stage in {"base", "shared"}] == [(BASE.digest,)]
+    assert found["row-one"].layers == (zstd_of(TORCH).digest,)
+    assert found["row-two"].layers == (TORCH.digest,)
+    assert not any("zstd" in words for words in found["row-two"].commands)
 
 
 # Rows of every kind

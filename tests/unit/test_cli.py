@@ -341,6 +341,7 @@ class TestStreams:
             "level": None,
             "proven": None,
             "evidence": "none",
+            "image_zstd": None,
             "pull": None,
             "pull_zstd": None,
             "disk": None,

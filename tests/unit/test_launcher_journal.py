@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,28 @@ def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "k", "s")
     journal.close(forget=False)
     Journal(tmp_path / "k", "s").close(forget=False)
+
+
+def test_a_folder_that_is_forgotten_while_it_is_opened_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, times = fcntl.flock, []
+
+    def flock(file: Any, how: int) -> None:
+        times.append(how)
+        if len(times) == 1:
+            shutil.rmtree(tmp_path / "k")
+        plain(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    journal = Journal(tmp_path / "k", "s")
+    assert len(times) == 2
+    with pytest.raises(BadInputError, match="another transcribe is at work"):
+        Journal(tmp_path / "k", "s")
+    journal.begin(NOTHING)
+    assert (journal.broken, journal.heard()) == ("", NOTHING)
+    journal.close(forget=True)
+    assert not (tmp_path / "k").exists()
 
 
 def test_somebodys_words_are_theirs_alone_and_go_when_all_is_done(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from builder.lock import record
-from builder.lock.image import ImageRecord, LayerRecord, ZstdRecord
+from builder.lock.image import BlobRecord, ImageRecord, LayerRecord, ZstdRecord
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.pipeline import plan, rows
@@ -254,7 +254,9 @@ def weighing(project: Project, size: int, zstd: int | None = None) -> Lock:
         recipe=digest,
         manifest=digest,
         layers=(layer,),
-        zstd=ZstdRecord(manifest=digest, size=zstd) if zstd else None,
+        zstd=ZstdRecord(how="zstd", manifest=digest, layers=(BlobRecord(digest=digest, size=zstd),))
+        if zstd
+        else None,
     )
     return dataclasses.replace(record.read(project.image("blend") / record.FILE), image=image)
 

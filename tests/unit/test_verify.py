@@ -20,6 +20,7 @@ from builder import pipeline
 from builder.engines.container import Image
 from builder.engines.direct.store import flocked
 from builder.errors import BadInputError, CheckFailedError, CuveeError, EngineOrNetworkError, Fault
+from builder.lock.image import BlobRecord, ImageRecord, LayerRecord, ZstdRecord
 from builder.lock.record import Environment, Lock, Package
 from builder.matrix import Row, parse
 from builder.project import Project
@@ -49,6 +50,7 @@ rows:
     as_of: 2025-01-20
     cuda: 12.1
 """
+ZSTD_IMAGE = "sha256:" + "7" * 64
 PASSED = Check(name="test_a_claim", outcome="passed", seconds=1.5)
 SKIPPED = Check(name="test_a_gpu", outcome="skipped", seconds=0.0, reason="needs a GPU")
 FAILED = Check(name="test_speech", outcome="failed", seconds=2.25, reason="AssertionError: said nothing")
@@ -200,6 +202,22 @@ class TestProving:
         assert found.measured == {"wer": 0.0}
         assert found.checks == (PASSED, SKIPPED)
         assert said == ["2 passed in 3 s"]
+
+    def test_an_image_that_was_pulled_with_zstds_layers_is_the_one_of_the_lock(
+        self, project: Project, row: Row, lock: Lock
+    ) -> None:
+        digest = "sha256:" + "5" * 64
+        layer = LayerRecord(title="base", digest=digest, size=9, diff_id=digest)
+        zstd = ZstdRecord(how="zstd", manifest=ZSTD_IMAGE, layers=(BlobRecord(digest=digest, size=4),))
+        image = ImageRecord(recipe=digest, manifest=digest, layers=(layer,), zstd=zstd)
+        fake: Any = FakeEngine(lock.digest, report=REPORT)
+        fake.image = lambda tag: Image(
+            tag=tag, id=ZSTD_IMAGE, size=7, layers=1, labels={"cuvee.lock": lock.digest}
+        )
+        found, _ = proven(project, row, replace(lock, image=image), fake)
+        assert found.image["digest"] == digest
+        assert found.image["pull"] == 4
+        assert found.base["digest"] == digest
 
     def test_its_date_is_now_in_utc_to_the_second(self, project: Project, row: Row, lock: Lock) -> None:
         found, _ = proven(project, row, lock, FakeEngine(lock.digest, report=REPORT))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
+from types import MappingProxyType
 from typing import Any, Final
 
 import zstandard
@@ -21,6 +24,7 @@ from builder.engines.direct.image import LAYER, Compression, Layer, OciImage, ca
 from builder.engines.direct.store import Store, touch
 from builder.engines.direct.stream import PIECE
 from builder.errors import CheckFailedError, Fault
+from builder.lock.image import BlobRecord
 
 LEVEL: Final = 3
 """Higher levels search with instructions that not every processor has, and may find other matches (zstd's
@@ -33,13 +37,25 @@ own program and the readers of Docker, containerd and skopeo take windows of 128
 FAR: Final = {"ldm_min_match": 16, "ldm_hash_rate_log": 3, "ldm_hash_log": 24}
 """How matches are sought in it: cuBLAS 12.8 becomes 0.80 of its wheel's bytes, and 0.88 without a window."""
 
+AT_ONCE: Final = 2
+"""Layers that are compressed at once: each takes a core, and 0.3 GB of memory for window and tables."""
+
 ZSTD: Final = f"zstandard {version('zstandard')} level {LEVEL} window {WINDOW_LOG} {sorted(FAR.items())}"
 
 
-def compressed(image: OciImage, how: Compression, store: Store) -> OciImage:
+def compressed(
+    image: OciImage, how: Compression, store: Store, known: Mapping[str, BlobRecord] = MappingProxyType({})
+) -> OciImage:
     """The image with its layers compressed so; with `passthrough`, the image itself.
 
     zstd's blobs are kept in the store, since each takes a while; all else is read from the wheels again.
+    For zstd the base stays as it is: it is small, and `cuvee base` takes the same from a registry.
+
+    Args:
+        image: It.
+        how: How.
+        store: Where zstd's blobs are kept.
+        known: By `diff_id` zstd's blobs that are recorded: they are made only when they are read.
 
     Raises:
         CheckFailedError: A layer is not what its `diff_id` says.
@@ -47,8 +63,11 @@ def compressed(image: OciImage, how: Compression, store: Store) -> OciImage:
     """
     if how == "passthrough":
         return image
-    make = _uncompressed if how == "none" else _zstd
-    return replace(image, layers=tuple(make(layer, store) for layer in image.layers))
+    if how == "none":
+        return replace(image, layers=tuple(_uncompressed(layer, store) for layer in image.layers))
+    base, *others = image.layers
+    _make_all([layer for layer in others if layer.diff_id not in known], store)
+    return replace(image, layers=(base, *(_zstd(layer, store, known) for layer in others)))
 
 
 def remember_size(store: Store, diff_id: str, size: int) -> None:
@@ -68,23 +87,58 @@ def _size_file(store: Store, diff_id: str) -> Path:
     return store.path("layers", f"{_hex(diff_id)}.size.json")
 
 
-def _zstd(layer: Layer, store: Store) -> Layer:
+def _make_all(layers: Sequence[Layer], store: Store) -> None:
+    """Make what the store does not have, the largest first; who stops it does not wait for the rest."""
+    stop = Event()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        largest_first = sorted(layers, key=lambda layer: -layer.size)
+        futures = [pool.submit(_made, layer, store, stop) for layer in largest_first]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _zstd(layer: Layer, store: Store, known: Mapping[str, BlobRecord]) -> Layer:
+    blob = known.get(layer.diff_id) or _made(layer, store)[0]
+    return replace(
+        layer,
+        media_type=LAYER["zstd"],
+        digest=blob.digest,
+        size=blob.size,
+        blob=partial(_read_made, layer, store, blob),
+    )
+
+
+def _read_made(layer: Layer, store: Store, wanted: BlobRecord) -> Iterator[bytes]:
+    """A blob, which is made if it is not there any more, or was never made here."""
+    made, path = _made(layer, store)
+    if made != wanted:
+        raise CheckFailedError(
+            Fault(
+                place=f"layer {layer.title}",
+                cause=f"zstd's blob was recorded as {wanted.digest} and is {made.digest} now",
+                fix="Delete `image.zstd` from the lock, and build again with `--compression zstd`",
+            )
+        )
+    yield from _file(path)
+
+
+def _made(layer: Layer, store: Store, stop: Event | None = None) -> tuple[BlobRecord, Path]:
+    """What zstd makes of a layer, and where the store has it."""
     recipe = hashlib.sha256(f"{layer.diff_id} {ZSTD}".encode()).hexdigest()
     about, blob = store.path("blobs", f"{recipe}.json"), store.path("blobs", f"{recipe}.tar.zst")
     told = _read(about)
     if "digest" not in told or not blob.is_file() or blob.stat().st_size != told["size"]:
-        store.write(blob, _zstd_pieces(_same(layer)))
+        store.write(blob, _zstd_pieces(_until(stop, _same(layer))))
         told = {"digest": f"sha256:{_sha256(blob)}", "size": blob.stat().st_size}
         store.write(about, (canonical(told),))
     touch(about)
     touch(blob)
-    return replace(
-        layer,
-        media_type=LAYER["zstd"],
-        digest=told["digest"],
-        size=told["size"],
-        blob=partial(_file, blob),
-    )
+    return BlobRecord(digest=told["digest"], size=told["size"]), blob
 
 
 def _same(layer: Layer) -> Iterator[bytes]:
@@ -104,6 +158,13 @@ def _same(layer: Layer) -> Iterator[bytes]:
                 fix="The store or the lock is damaged: run `cuvee clean --store`, and build again",
             )
         )
+
+
+def _until(stop: Event | None, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if stop and stop.is_set():
+            raise CancelledError
+        yield piece
 
 
 def _zstd_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:

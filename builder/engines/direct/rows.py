@@ -11,15 +11,16 @@ from builder.abi.library import Library
 from builder.engines.direct import base, baselock
 from builder.engines.direct.agreement import recorded_image, require_same
 from builder.engines.direct.assemble import Assembly, Order
+from builder.engines.direct.compression import ZSTD, compressed
 from builder.engines.direct.content import Pantry
 from builder.engines.direct.grouping import groups
-from builder.engines.direct.image import OciImage
+from builder.engines.direct.image import Compression, OciImage
 from builder.engines.direct.loadercache import loader_sonames
 from builder.engines.direct.store import Store
 from builder.engines.direct.workshop import workshop
 from builder.errors import BadInputError, CheckFailedError, Fault
 from builder.lock import record
-from builder.lock.image import ImageRecord, ZstdRecord
+from builder.lock.image import BlobRecord, ImageRecord, ZstdRecord
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import plan
@@ -104,9 +105,25 @@ class DirectRows:
             if lock.image and lock.image.recipe == made.recipe:
                 require_same(place, assembly, lock.image, made)
             else:
+                known = self._zstd_blobs()  # the old record's too
                 write(self.project.root / place, replace(lock, image=made).text())
                 self.say(f"{place}: the image's digest is recorded")
+                if lock.image and lock.image.zstd:
+                    self.say(f"{row.id}: compressing what is new with zstd, as its record has it")
+                    self.record_zstd(row, compressed(image, "zstd", self.store, known))
             yield image
+
+    def compressed(self, row: Row, image: OciImage, how: Compression) -> OciImage:
+        """The image of a row with its layers compressed so; what locks know of zstd's is not made for that.
+
+        Raises:
+            CheckFailedError: The row's record of zstd's layers does not agree with itself.
+            CuveeError: A layer cannot be read.
+        """
+        found = compressed(image, how, self.store, self._zstd_blobs() if how == "zstd" else {})
+        if how == "zstd":
+            self._require_zstd(row, self._lock(row).image, found)
+        return found
 
     def record_zstd(self, row: Row, image: OciImage) -> None:
         """Note what the image is with zstd's layers, or see that it is what was noted.
@@ -115,19 +132,35 @@ class DirectRows:
             CheckFailedError: The lock's record of the same layers has another manifest.
         """
         lock = self._lock(row)
-        found = ZstdRecord(manifest=image.digest, size=image.size)
+        blobs = tuple(BlobRecord(digest=layer.digest, size=layer.size) for layer in image.layers)
+        found = ZstdRecord(how=ZSTD, manifest=image.digest, layers=blobs)
         if lock.image is None or lock.image.zstd == found:
             return
-        place = self.project.image(row.id) / record.FILE
-        if lock.image.zstd:
+        self._require_zstd(row, lock.image, image)
+        made = replace(lock, image=replace(lock.image, zstd=found))
+        write(self.project.image(row.id) / record.FILE, made.text())
+
+    def _require_zstd(self, row: Row, recorded: ImageRecord | None, image: OciImage) -> None:
+        zstd = recorded.zstd if recorded else None
+        if zstd and zstd.how == ZSTD and zstd.manifest != image.digest:
             raise CheckFailedError(
                 Fault(
                     place=f"images/{row.id}/{record.FILE} image.zstd",
-                    cause=f"it was recorded as {lock.image.zstd.manifest} and is {found.manifest} now",
-                    fix="Look for another zstandard, or delete a wrong record and build again",
+                    cause=f"it was recorded as {zstd.manifest} and is {image.digest} now",
+                    fix="Delete `image.zstd` from the lock, and build again with `--compression zstd`",
                 )
             )
-        write(place, replace(lock, image=replace(lock.image, zstd=found)).text())
+
+    def _zstd_blobs(self) -> dict[str, BlobRecord]:
+        """By `diff_id` zstd's blobs of all rows, as far as locks record them of this zstd."""
+        images = (lock.image for lock in self._locks())
+        known = ((one.layers, one.zstd.layers) for one in images if one and one.zstd and one.zstd.how == ZSTD)
+        return {
+            layer.diff_id: blob
+            for layers, blobs in known
+            for layer, blob in zip(layers, blobs, strict=True)
+            if blob.digest != layer.digest  # the base is none of zstd's
+        }
 
     @contextmanager
     def known(self, row: Row) -> Iterator[OciImage]:
@@ -144,7 +177,7 @@ class DirectRows:
             yield recorded_image(f"images/{row.id}/{record.FILE}", assembly, recorded)
 
     def check(self, row: Row) -> None:
-        """See that the lock's record, if there is one, is of the row's present image.
+        """See that the lock's record, if there is one, is of the row's present image, by the present zstd.
 
         Raises:
             CheckFailedError: It is of another one.
@@ -153,6 +186,8 @@ class DirectRows:
         recorded = self._lock(row).image
         if recorded and recorded.recipe != self.order(row).recipe:
             raise CheckFailedError(_unrecorded(row, recorded))
+        if recorded and recorded.zstd and recorded.zstd.how != ZSTD:
+            raise CheckFailedError(_of_another_zstd(row, recorded.zstd))
 
     def recorded(self, row: Row) -> ImageRecord | None:
         """What the lock records of the row's image, be it the present one or not."""
@@ -176,6 +211,14 @@ class DirectRows:
             path = self.project.image(row.id) / record.FILE
             if path.is_file():
                 yield record.read(path)
+
+
+def _of_another_zstd(row: Row, recorded: ZstdRecord) -> Fault:
+    return Fault(
+        place=f"images/{row.id}/{record.FILE} image.zstd",
+        cause=f"it is of {recorded.how}, and this is {ZSTD}",
+        fix=f"Run `cuvee build {row.id} --compression zstd`, and commit the lock",
+    )
 
 
 def _unrecorded(row: Row, recorded: ImageRecord | None) -> Fault:

@@ -18,6 +18,8 @@ from .deaths import Death, died, memory_kills
 FOLDER = Path(__file__).resolve().parent
 FLAG = "--cuvee-side"
 KEPT_BYTES = 16_384
+PIPE_BYTES = 1 << 20
+"""No less than a pipe holds (`/proc/sys/fs/pipe-max-size`): one read takes all that is there."""
 LEAST_BYTES = 1 << 20
 """A process that reads or writes less than this in all its time to be idle is not loading anything."""
 
@@ -38,10 +40,11 @@ class Running:
         self._hung = 0.0
         self._closed = False
         self._kills = memory_kills()
+        self._said = said
         self._words = b""
         self._ended: Optional[Death] = None
-        self._ending, self._reading = threading.Lock(), threading.Lock()
-        self._ear = threading.Thread(target=self._listen, args=(said,), daemon=True)
+        self._ending, self._reading, self._hearing = (threading.Lock() for _ in range(3))
+        self._ear = threading.Thread(target=self._listen, daemon=True)
         self._ear.start()
 
     def send(self, order: Dict[str, Any]) -> None:
@@ -84,7 +87,8 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def words(self) -> str:
-        """The end of what it printed."""
+        """The end of what it has printed so far."""
+        self._hear()
         return self._words.decode(errors="replace")
 
     def end(self, grace: float) -> Death:
@@ -121,10 +125,28 @@ class Running:
         counts = dict(line.split(": ") for line in text.splitlines())
         return int(counts.get("rchar", 0)) + int(counts.get("wchar", 0))
 
-    def _listen(self, said: int) -> None:
-        with os.fdopen(said, "rb", buffering=0) as stream:
-            for data in iter(lambda: stream.read(1 << 16), b""):
+    def _listen(self) -> None:
+        """Empty the pipe of what it prints, which else would wait, until nobody has its end any more."""
+        poll = select.poll()
+        poll.register(self._said, select.POLLIN)
+        while poll.poll() and self._hear():
+            pass
+        with self._hearing:
+            os.close(self._said)
+            self._said = -1
+
+    def _hear(self) -> bool:
+        """Take what it has printed by now, without waiting for more; False where there will be none."""
+        with self._hearing:
+            if self._said < 0:
+                return False
+            poll = select.poll()
+            poll.register(self._said, select.POLLIN)
+            if poll.poll(0):
+                data = os.read(self._said, PIPE_BYTES)
                 self._words = (self._words + data)[-KEPT_BYTES:]
+                return bool(data)
+            return True
 
 
 def started(python: str, path: Sequence[str], variables: Mapping[str, str]) -> Running:

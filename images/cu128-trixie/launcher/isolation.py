@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Generator, List, Mapping, Optional, Sequence
 
@@ -34,7 +33,6 @@ from .serving import report
 __all__ = ["RemoteError", "Side", "SideDiedError", "report"]
 
 GRACE_S = 5.0
-SETTLE_S = 0.05
 
 
 class SideDiedError(LauncherError):
@@ -179,7 +177,6 @@ class Side:
                 if answer["order"] != order:
                     continue  # of a call whose items nobody wanted to the end
                 if "error" in answer:
-                    time.sleep(SETTLE_S)  # what it printed before comes by another pipe
                     raise RemoteError(self.name, answer["error"], running.words())
                 if "done" in answer:
                     return answer["done"]

@@ -88,14 +88,7 @@ class Journal:
         self.broken = ""
         self.temporary = temporary
         self._speakers_key = speakers_key
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = (folder / LOCK).open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            fix = "Wait for it, or name another folder with --work"
-            raise bad_input(str(folder), "another transcribe is at work on this recording", fix) from error
+        self._lock = _locked(folder)
         self._stream: Optional[BinaryIO] = None
 
     @property
@@ -177,6 +170,26 @@ class Journal:
             yield
         except OSError as error:
             self.broken = self.broken or "{}: {}".format(self.folder, error.strerror or error)
+
+
+def _locked(folder: Path) -> BinaryIO:
+    """The lock of a folder, which is made where it is not there, or was forgotten at that moment."""
+    while True:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            lock = (folder / LOCK).open("wb")
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            fix = "Wait for it, or name another folder with --work"
+            raise bad_input(str(folder), "another transcribe is at work on this recording", fix) from error
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat((folder / LOCK).stat(), os.fstat(lock.fileno())):
+                return lock
+        lock.close()
 
 
 def read(lines: List[str]) -> Heard:
