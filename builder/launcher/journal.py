@@ -6,17 +6,18 @@ A folder per recording and options holds `segments.jsonl`, written line by line,
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
 from .faults import bad_input
 
 FORMAT = 1
+TRIES = 100
 SEGMENTS, SPEAKERS, SAMPLES, LOCK = "segments.jsonl", "speakers.json", "samples.f32", "lock"
 
 
@@ -156,8 +157,16 @@ class Journal:
         self.drop_samples()
         self._close_stream()
         if forget:
-            shutil.rmtree(str(self.folder), ignore_errors=True)
+            self._forget()
         self._lock.close()
+
+    def _forget(self) -> None:
+        """Delete all of it, the lock last: from then on another one may write here."""
+        with contextlib.suppress(OSError):
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == LOCK):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            self.folder.rmdir()
 
     def _close_stream(self) -> None:
         if self._stream:
@@ -174,7 +183,7 @@ class Journal:
 
 def _locked(folder: Path) -> BinaryIO:
     """The lock of a folder, which is made where it is not there, or was forgotten at that moment."""
-    while True:
+    for _ in range(TRIES):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             lock = (folder / LOCK).open("wb")
@@ -190,6 +199,7 @@ def _locked(folder: Path) -> BinaryIO:
             if os.path.samestat((folder / LOCK).stat(), os.fstat(lock.fileno())):
                 return lock
         lock.close()
+    raise OSError(errno.EAGAIN, "its lock goes away again and again", str(folder))
 
 
 def read(lines: List[str]) -> Heard:

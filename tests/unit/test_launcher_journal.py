@@ -111,6 +111,34 @@ def test_a_folder_that_is_forgotten_while_it_is_opened_is_made_anew(
     assert not (tmp_path / "k").exists()
 
 
+def test_a_lock_that_can_never_be_had_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "lock").symlink_to(tmp_path / "absent" / "lock")
+    with pytest.raises(OSError, match="its lock goes away again and again"):
+        Journal(tmp_path / "k", "s")
+
+
+def test_who_comes_while_all_is_forgotten_keeps_what_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Journal(tmp_path / "k", "s")
+    first.begin(NOTHING)
+    plain, second = Path.unlink, []
+
+    def unlink(self: Path, *arguments: Any, **options: Any) -> None:
+        plain(self, *arguments, **options)
+        if self.name == "lock":
+            second.append(Journal(tmp_path / "k", "s"))
+            second[0].begin(NOTHING)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    first.close(forget=True)
+    assert (tmp_path / "k" / "segments.jsonl").is_file()
+    monkeypatch.undo()
+    second[0].close(forget=True)
+    assert not (tmp_path / "k").exists()
+
+
 def test_somebodys_words_are_theirs_alone_and_go_when_all_is_done(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "work" / "k", "s")
     journal.begin(NOTHING)
