@@ -327,7 +327,7 @@ def push(  # noqa: PLR0913 - what, where to, and how
     rowfiles.valid_lock(project, row)
     found = direct.rows(project, say)
     with found.known(row) as known:
-        image = found.compressed(row, known, compression)
+        image = found.compressed(row, known, compression, recorded=True)
         return push_to(image, target, say=say, mount_from=mount_from, memory=found.store.state)
 
 
@@ -349,7 +349,9 @@ def push_layers(  # noqa: PLR0913 - what, where to, and how
     rowfiles.valid_lock(project, row)
     found = direct.rows(project, say)
     with found.known(row) as known:
-        return send(found.compressed(row, known, compression), target, digests, say=say)
+        own = {layer.digest for layer in known.layers}
+        how = "passthrough" if own.issuperset(digests) else compression  # the base is in both
+        return send(found.compressed(row, known, how, recorded=True), target, digests, say=say)
 
 
 def _shared(project: Project) -> dict[Path, str]:

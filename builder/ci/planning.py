@@ -21,7 +21,12 @@ _UNRECORDED = "no image is recorded, so that nobody knows which layers the row s
 
 
 def jobs(
-    rows: Sequence[Row], locks: Mapping[str, Lock], runners: Runners, *, named: bool = False
+    rows: Sequence[Row],
+    locks: Mapping[str, Lock],
+    runners: Runners,
+    *,
+    zstd: str | None = None,
+    named: bool = False,
 ) -> tuple[Job, ...]:
     """The jobs of rows, in the order of the stages.
 
@@ -29,14 +34,17 @@ def jobs(
         rows: The rows.
         locks: Their locks by row, as far as they have one.
         runners: Where jobs run.
+        zstd: What compresses layers, as locks record it; None takes any record.
         named: Whether rows were asked for by name: an untested row has a job only then.
 
     Raises:
-        BadInputError: A row's lock records no image, or is of what the matrix said before; or there are more
-            jobs than a workflow may have.
+        BadInputError: A row's lock records no image, or zstd's layers of another zstd, or is of what the
+            matrix said before; or there are more jobs than a workflow may have.
     """
     chosen = {row.id: row for row in rows if named or row.status != "untested"}
     images = _images({row.id: row for row in chosen.values() if _has_image(row)}, locks)
+    if others := [row for row, image in images.items() if zstd and image.zstd and image.zstd.how != zstd]:
+        raise BadInputError(*map(_of_another_zstd, others))
     found = tuple(_Making(rows=chosen, images=images, used=used(images), runners=runners).jobs())
     if len(found) > LIMIT:
         raise BadInputError(_too_many(len(found)))
@@ -67,6 +75,14 @@ def _images(rows: Mapping[str, Row], locks: Mapping[str, Lock]) -> dict[str, Ima
     if faults:
         raise BadInputError(*faults)
     return {row: image for row, image in found.items() if image}
+
+
+def _of_another_zstd(row: str) -> Fault:
+    return Fault(
+        place=f"images/{row}/lock.json image.zstd",
+        cause="it is of another zstd, which gave other digests than this one will",
+        fix=f"Run `cuvee build {row} --compression zstd`, and commit the lock",
+    )
 
 
 def _too_many(count: int) -> Fault:

@@ -39,11 +39,12 @@ def ci(
     from builder.ci import formats
     from builder.ci.job import Runners
     from builder.ci.planning import jobs
+    from builder.engines.direct.compression import ZSTD
 
     chosen = pipeline.rows(context.project, rows)
     given = {"plain": runner, "gpu": gpu_runner}
     runners = Runners(**{key: label for key, label in given.items() if label})
-    found = jobs(chosen, _locks(context.project, chosen), runners, named=bool(rows))
+    found = jobs(chosen, _locks(context.project, chosen), runners, zstd=ZSTD, named=bool(rows))
     if form == "gitlab":
         text = formats.as_gitlab(found, tagged=runner is not None)
     else:

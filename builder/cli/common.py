@@ -38,7 +38,7 @@ compression_option = click.option(
     type=click.Choice(["passthrough", "zstd", "none"]),
     default="passthrough",
     show_default=True,
-    help="Of layers: the wheels' own, as recorded in the lock; zstd, which is smaller; or none.",
+    help="Of layers: the wheels' own; zstd's, which is smaller and recorded in the lock too; or none.",
 )
 
 

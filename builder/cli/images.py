@@ -97,7 +97,7 @@ def push(  # noqa: PLR0913, PLR0917 - a command's options
     [chosen] = pipeline.rows(context.project, [row])
     if layers:
         if mount_from:
-            raise click.UsageError("--layer sends layers alone, and takes none: leave out --mount-from")
+            raise click.UsageError("--layer sends layers and mounts none: leave out --mount-from")
         done = pipeline.push_layers(context.project, chosen, reference, layers, say, compression=compression)
         say(f"{row}: {done.sent} layers sent, {done.sent_bytes / 1e6:.0f} MB; {done.present} were there")
         return

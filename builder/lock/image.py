@@ -106,6 +106,8 @@ class ImageRecord:
             _require(f"image.{name}", getattr(self, name), _DIGEST)
         if self.zstd and len(self.zstd.layers) != len(self.layers):
             raise ValueError(f"image.zstd.layers: {len(self.zstd.layers)} for {len(self.layers)} layers")
+        if self.zstd and self.layers and self.zstd.layers[0].digest != self.layers[0].digest:
+            raise ValueError("image.zstd.layers: the first is not the base's blob, which both images have")
 
     @property
     def size(self) -> int:

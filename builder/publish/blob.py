@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from builder.errors import EngineOrNetworkError, Fault
 from builder.publish.faults import strange
@@ -34,13 +35,20 @@ class Body:
     def __init__(self, blob: Blob, on_piece: Callable[[], None]) -> None:
         """Read nothing yet; `on_piece` is called before each piece, and may raise."""
         self._blob, self._on_piece = blob, on_piece
+        self._begun: Iterator[bytes] | None = None
+
+    def begin(self) -> None:
+        """Read its first piece, which may have to be made for minutes: no request should wait for it."""
+        pieces = self._read()
+        self._begun = chain((next(pieces, b""),), pieces)
 
     def __len__(self) -> int:
         return self._blob.size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
         left = self._blob.size
-        for piece in even(self._read()):
+        pieces, self._begun = self._begun or self._read(), None
+        for piece in even(pieces):
             self._on_piece()
             left -= len(piece)
             if left < 0:

@@ -124,8 +124,10 @@ class Registry:
         begun = self._mount(repository, blob, mount_from) if mount_from else None
         if begun and begun.status == HTTPStatus.CREATED:
             return "mounted"
+        body = Body(blob, self._client.go_on)
+        body.begin()
         begun = begun or self._client.ask("POST", f"{repository}/blobs/uploads/", _scopes(repository, PUSH))
-        self._send(repository, blob, self._place(begun, blob.title))
+        self._send(repository, blob, body, self._place(begun, blob.title))
         return "sent"
 
     def _mount(self, repository: str, blob: Blob, other: str) -> Answer | None:
@@ -154,12 +156,12 @@ class Registry:
                 ).geturl()
         raise strange(title, "the registry does not say where to send it to")
 
-    def _send(self, repository: str, blob: Blob, place: str) -> None:
+    def _send(self, repository: str, blob: Blob, body: Body, place: str) -> None:
         answer = self._client.ask(
             "PUT",
             f"{place}{'&' if urlsplit(place).query else '?'}digest={blob.digest}",
             _scopes(repository, PUSH),
-            data=Body(blob, self._client.go_on) if blob.size else b"",
+            data=body if blob.size else b"",
             headers={"Content-Type": "application/octet-stream"},
             timeout=self._client.patience.timeout(blob.size),
         )

@@ -288,6 +288,18 @@ def test_a_row_without_such_a_record_shares_the_base_alone_with_one_that_has_it(
     assert not any("zstd" in words for words in found["row-two"].commands)
 
 
+def test_a_record_of_another_zstd_is_not_planned_with() -> None:
+    chosen = rows(row_text("one"), row_text("two"))
+    one, two = (lock(row, [BASE, TORCH]) for row in chosen)
+    locks = {"one": in_zstd(one), "two": two}
+    assert jobs(chosen, locks, RUNNERS, zstd="zstd")
+    with pytest.raises(BadInputError) as caught:
+        jobs(chosen, locks, RUNNERS, zstd="a newer zstd")
+    [fault] = caught.value.faults
+    assert fault.place == "images/one/lock.json image.zstd"
+    assert fault.fix == "Run `cuvee build one --compression zstd`, and commit the lock"
+
+
 # Rows of every kind
 
 

@@ -6,18 +6,20 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from builder import matrix
-from builder.engines.direct import layout
+from builder.engines.direct import compression, layout
 from builder.engines.direct.base import LAYOUT
 from builder.engines.direct.compression import ZSTD
 from builder.engines.direct.image import OciImage
+from builder.engines.direct.rows import DirectRows
 from builder.errors import BadInputError, CheckFailedError
 from builder.lock import record
 from builder.lock.image import ImageRecord
+from builder.matrix import Row
 from builder.plan import Plan
 from builder.render.launcher import ImageFile, image_files
 from tests.directworld import MATRIX, World, opened, world
@@ -173,6 +175,33 @@ def test_a_record_of_another_zstd_is_told_and_a_build_replaces_it(packed: World)
     assert packed.lock.read_text() == sound
 
 
+def test_a_push_does_not_go_by_a_record_of_another_zstd(packed: World) -> None:
+    edit(packed, how="zstandard 0.1 level 1")
+    with (
+        packed.rows.known(packed.row) as image,
+        pytest.raises(CheckFailedError, match=r"it is of zstandard 0\.1"),
+    ):
+        packed.rows.compressed(packed.row, image, "zstd", recorded=True)
+
+
+def test_a_build_that_is_interrupted_does_not_lose_the_record(
+    packed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(monkeypatch)
+    with monkeypatch.context() as patch:
+
+        def interrupted(_: object) -> NoReturn:
+            raise KeyboardInterrupt
+
+        patch.setattr(compression, "_zstd_pieces", interrupted)
+        with pytest.raises(KeyboardInterrupt), packed.rows.built(packed.row):
+            pass
+    with packed.rows.built(packed.row):
+        pass
+    assert recorded(packed).zstd
+    packed.rows.check(packed.row)
+
+
 @pytest.mark.parametrize("layer", [None, 1, 2])
 def test_a_record_that_was_edited_is_not_published(layer: int | None, packed: World) -> None:
     if layer is None:
@@ -203,6 +232,7 @@ def drop(lock: dict[str, Any]) -> None:
         ),
         ({"layers": [{"digest": OTHER, "size": -1}]}, "image.zstd.layers.size: -1 is not a number"),
         ({"layers": [{"digest": OTHER, "size": 1}]}, "image.zstd.layers: 1 for 5 layers"),
+        ({"layers": [{"digest": OTHER, "size": 1}] * 5}, "image.zstd.layers: the first is not the base's"),
         ({"layers": [7]}, "it is not a lock: "),
         ({"layers": 7}, "it is not a lock: "),
         ({"more": 7}, "unexpected keyword argument 'more'"),
@@ -226,17 +256,34 @@ def test_what_is_written_is_read_again(packed: World) -> None:
     assert record.read(packed.lock) == lock
 
 
-def test_layers_that_another_row_has_in_zstd_are_not_made_again(packed: World) -> None:
-    """A second row with the same packages is compressed without a byte being read but its own."""
+def with_another(packed: World, image: ImageRecord) -> tuple[DirectRows, Row, Path]:
+    """A second row with the same packages, whose lock has this image."""
     both = matrix.parse(MATRIX + MATRIX.splitlines()[-1].replace("vat", "other") + "\n").rows
-    other = both[1]
-    lock = record.read(packed.lock)
-    assert lock.image
     path = packed.folder / "images" / "other" / record.FILE
     path.parent.mkdir()
-    path.write_text(replace(lock, row="other", image=replace(lock.image, zstd=None)).text())
+    path.write_text(replace(record.read(packed.lock), row="other", image=image).text())
+    return replace(packed.rows, rows=both), both[1], path
+
+
+def test_two_locks_that_do_not_agree_are_both_named(packed: World) -> None:
+    image = recorded(packed)
+    assert image.zstd
+    base, first, *rest = image.zstd.layers
+    wrong = replace(image.zstd, layers=(base, replace(first, digest=OTHER), *rest))
+    rows, _, _ = with_another(packed, replace(image, zstd=wrong))
+    with rows.known(packed.row) as known, pytest.raises(CheckFailedError) as caught:
+        rows.compressed(packed.row, known, "zstd")
+    [fault] = caught.value.faults
+    assert fault.place == "images/other/lock.json image.zstd"
+    assert "is not the one that images/vat/lock.json has" in fault.cause
+
+
+def test_layers_that_another_row_has_in_zstd_are_not_made_again(packed: World) -> None:
+    """A second row with the same packages is compressed without a byte being read but its own."""
+    lock = record.read(packed.lock)
+    assert lock.image
+    rows, other, path = with_another(packed, replace(lock.image, zstd=None))
     forget(packed)
-    rows = replace(packed.rows, rows=both)
     with packed.rows.known(packed.row) as image:
         found = rows.compressed(other, image, "zstd")
         assert blobs(packed) == set()

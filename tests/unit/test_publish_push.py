@@ -241,6 +241,19 @@ def test_a_manifest_that_is_refused_is_told_with_the_image(server: MemoryRegistr
         push(image(), CU121, registry=server.client())
 
 
+def test_a_layer_that_must_be_made_first_keeps_no_request_waiting(server: MemoryRegistry) -> None:
+    """A registry's front end gives up a request whose body does not come, some after a minute."""
+    begun: list[list[str]] = []
+
+    def made() -> Iterator[bytes]:
+        begun.append(server.sent("POST"))
+        yield from pieces(TORCH, 100)
+
+    push(image(layer("torch 2", TORCH, made)), CU121, registry=server.client())
+    assert begun == [[]]  # once, and before an upload was asked for
+    assert server.blobs["cu121"][sha256(TORCH)] == TORCH
+
+
 def test_a_layer_that_cannot_be_had_is_the_one_error(server: MemoryRegistry) -> None:
     def gone() -> Iterator[bytes]:
         raise EngineOrNetworkError(Fault(place="torch.whl", cause="is gone", fix="Find it"))

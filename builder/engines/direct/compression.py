@@ -10,11 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
+from threading import BoundedSemaphore, Event
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -39,6 +39,8 @@ FAR: Final = {"ldm_min_match": 16, "ldm_hash_rate_log": 3, "ldm_hash_log": 24}
 
 AT_ONCE: Final = 2
 """Layers that are compressed at once: each takes a core, and 0.3 GB of memory for window and tables."""
+
+_TURN: Final = BoundedSemaphore(AT_ONCE)  # a push reads more layers at once
 
 ZSTD: Final = f"zstandard {version('zstandard')} level {LEVEL} window {WINDOW_LOG} {sorted(FAR.items())}"
 
@@ -88,7 +90,7 @@ def _size_file(store: Store, diff_id: str) -> Path:
 
 
 def _make_all(layers: Sequence[Layer], store: Store) -> None:
-    """Make what the store does not have, the largest first; who stops it does not wait for the rest."""
+    """Make what the store does not have, the largest first; what is not begun when one fails never is."""
     stop = Event()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         largest_first = sorted(layers, key=lambda layer: -layer.size)
@@ -98,7 +100,7 @@ def _make_all(layers: Sequence[Layer], store: Store) -> None:
                 future.result()
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
 
 
@@ -121,7 +123,8 @@ def _read_made(layer: Layer, store: Store, wanted: BlobRecord) -> Iterator[bytes
             Fault(
                 place=f"layer {layer.title}",
                 cause=f"zstd's blob was recorded as {wanted.digest} and is {made.digest} now",
-                fix="Delete `image.zstd` from the lock, and build again with `--compression zstd`",
+                fix="Delete `image.zstd` from every lock that has that digest, and build those rows with "
+                "`--compression zstd`",
             )
         )
     yield from _file(path)
@@ -131,14 +134,22 @@ def _made(layer: Layer, store: Store, stop: Event | None = None) -> tuple[BlobRe
     """What zstd makes of a layer, and where the store has it."""
     recipe = hashlib.sha256(f"{layer.diff_id} {ZSTD}".encode()).hexdigest()
     about, blob = store.path("blobs", f"{recipe}.json"), store.path("blobs", f"{recipe}.tar.zst")
-    told = _read(about)
-    if "digest" not in told or not blob.is_file() or blob.stat().st_size != told["size"]:
-        store.write(blob, _zstd_pieces(_until(stop, _same(layer))))
-        told = {"digest": f"sha256:{_sha256(blob)}", "size": blob.stat().st_size}
-        store.write(about, (canonical(told),))
+    made = _told(about)
+    if made is None or not blob.is_file() or blob.stat().st_size != made.size:
+        with _TURN:
+            store.write(blob, _zstd_pieces(_until(stop, _same(layer))))
+        made = BlobRecord(digest=f"sha256:{_sha256(blob)}", size=blob.stat().st_size)
+        store.write(about, (canonical(asdict(made)),))
     touch(about)
     touch(blob)
-    return BlobRecord(digest=told["digest"], size=told["size"]), blob
+    return made, blob
+
+
+def _told(about: Path) -> BlobRecord | None:
+    try:
+        return BlobRecord(**_read(about))
+    except (TypeError, ValueError):
+        return None
 
 
 def _same(layer: Layer) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from builder.engines.direct.store import Store
 from builder.engines.direct.workshop import workshop
 from builder.errors import BadInputError, CheckFailedError, Fault
 from builder.lock import record
-from builder.lock.image import BlobRecord, ImageRecord, ZstdRecord
+from builder.lock.image import BlobRecord, ImageRecord, LayerRecord, ZstdRecord
 from builder.lock.record import Lock
 from builder.matrix import Row
 from builder.plan import plan
@@ -105,25 +105,37 @@ class DirectRows:
             if lock.image and lock.image.recipe == made.recipe:
                 require_same(place, assembly, lock.image, made)
             else:
-                known = self._zstd_blobs()  # the old record's too
-                write(self.project.root / place, replace(lock, image=made).text())
-                self.say(f"{place}: the image's digest is recorded")
                 if lock.image and lock.image.zstd:
                     self.say(f"{row.id}: compressing what is new with zstd, as its record has it")
-                    self.record_zstd(row, compressed(image, "zstd", self.store, known))
+                    made = replace(made, zstd=_zstd_record(self._in_zstd(image)))
+                write(self.project.root / place, replace(lock, image=made).text())
+                self.say(f"{place}: the image's digest is recorded")
             yield image
 
-    def compressed(self, row: Row, image: OciImage, how: Compression) -> OciImage:
+    def compressed(self, row: Row, image: OciImage, how: Compression, *, recorded: bool = False) -> OciImage:
         """The image of a row with its layers compressed so; what locks know of zstd's is not made for that.
 
+        Args:
+            row: The row.
+            image: Its image.
+            how: How.
+            recorded: Whether a record of zstd's layers by another zstd is refused: others go by it.
+
         Raises:
-            CheckFailedError: The row's record of zstd's layers does not agree with itself.
+            CheckFailedError: The row's record of zstd's layers does not agree with itself, or is refused.
             CuveeError: A layer cannot be read.
         """
-        found = compressed(image, how, self.store, self._zstd_blobs() if how == "zstd" else {})
-        if how == "zstd":
-            self._require_zstd(row, self._lock(row).image, found)
+        if how != "zstd":
+            return compressed(image, how, self.store)
+        known = self._lock(row).image
+        if recorded and known:
+            _require_this_zstd(row, known)
+        found = self._in_zstd(image)
+        self._require_zstd(row, known, found)
         return found
+
+    def _in_zstd(self, image: OciImage) -> OciImage:
+        return compressed(image, "zstd", self.store, self._zstd_blobs())
 
     def record_zstd(self, row: Row, image: OciImage) -> None:
         """Note what the image is with zstd's layers, or see that it is what was noted.
@@ -132,8 +144,7 @@ class DirectRows:
             CheckFailedError: The lock's record of the same layers has another manifest.
         """
         lock = self._lock(row)
-        blobs = tuple(BlobRecord(digest=layer.digest, size=layer.size) for layer in image.layers)
-        found = ZstdRecord(how=ZSTD, manifest=image.digest, layers=blobs)
+        found = _zstd_record(image)
         if lock.image is None or lock.image.zstd == found:
             return
         self._require_zstd(row, lock.image, image)
@@ -152,15 +163,21 @@ class DirectRows:
             )
 
     def _zstd_blobs(self) -> dict[str, BlobRecord]:
-        """By `diff_id` zstd's blobs of all rows, as far as locks record them of this zstd."""
-        images = (lock.image for lock in self._locks())
-        known = ((one.layers, one.zstd.layers) for one in images if one and one.zstd and one.zstd.how == ZSTD)
-        return {
-            layer.diff_id: blob
-            for layers, blobs in known
-            for layer, blob in zip(layers, blobs, strict=True)
-            if blob.digest != layer.digest  # the base is none of zstd's
-        }
+        """By `diff_id` zstd's blobs of all rows, as far as locks record them of this zstd.
+
+        Raises:
+            CheckFailedError: Two locks have two blobs of one layer: somebody has edited one of them.
+        """
+        found: dict[str, tuple[BlobRecord, str]] = {}
+        for lock in self._locks():
+            if not (lock.image and lock.image.zstd and lock.image.zstd.how == ZSTD):
+                continue
+            # without the base, which is none of zstd's
+            for layer, blob in zip(lock.image.layers[1:], lock.image.zstd.layers[1:], strict=True):
+                known, other = found.setdefault(layer.diff_id, (blob, lock.row))
+                if known != blob:
+                    raise CheckFailedError(_two_blobs(layer, other, lock.row))
+        return {diff_id: blob for diff_id, (blob, _) in found.items()}
 
     @contextmanager
     def known(self, row: Row) -> Iterator[OciImage]:
@@ -186,8 +203,8 @@ class DirectRows:
         recorded = self._lock(row).image
         if recorded and recorded.recipe != self.order(row).recipe:
             raise CheckFailedError(_unrecorded(row, recorded))
-        if recorded and recorded.zstd and recorded.zstd.how != ZSTD:
-            raise CheckFailedError(_of_another_zstd(row, recorded.zstd))
+        if recorded:
+            _require_this_zstd(row, recorded)
 
     def recorded(self, row: Row) -> ImageRecord | None:
         """What the lock records of the row's image, be it the present one or not."""
@@ -213,11 +230,28 @@ class DirectRows:
                 yield record.read(path)
 
 
-def _of_another_zstd(row: Row, recorded: ZstdRecord) -> Fault:
+def _zstd_record(image: OciImage) -> ZstdRecord:
+    blobs = tuple(BlobRecord(digest=layer.digest, size=layer.size) for layer in image.layers)
+    return ZstdRecord(how=ZSTD, manifest=image.digest, layers=blobs)
+
+
+def _require_this_zstd(row: Row, recorded: ImageRecord) -> None:
+    if recorded.zstd and recorded.zstd.how != ZSTD:
+        raise CheckFailedError(
+            Fault(
+                place=f"images/{row.id}/{record.FILE} image.zstd",
+                cause=f"it is of {recorded.zstd.how}, and this is {ZSTD}",
+                fix=f"Run `cuvee build {row.id} --compression zstd`, and commit the lock",
+            )
+        )
+
+
+def _two_blobs(layer: LayerRecord, one: str, other: str) -> Fault:
     return Fault(
-        place=f"images/{row.id}/{record.FILE} image.zstd",
-        cause=f"it is of {recorded.how}, and this is {ZSTD}",
-        fix=f"Run `cuvee build {row.id} --compression zstd`, and commit the lock",
+        place=f"images/{other}/{record.FILE} image.zstd",
+        cause=f"its blob of layer {layer.title} is not the one that images/{one}/{record.FILE} has",
+        fix="Delete `image.zstd` from the one that was edited, or from both, and build again with "
+        "`--compression zstd`",
     )
 
 
