@@ -54,8 +54,9 @@ class Evidence:
             `environment`, of which only what lies in it is the row's.
         lock: The digest of the lock that the image was built from.
         base: The base's id, and the digest of its layer where the direct engine made it.
-        image: Tag, id, digest of the manifest where the direct engine made it ("" else), bytes on disk, bytes
-            to pull, and number of layers; of an environment nothing.
+        image: Tag, id, digest of the manifest in its lock where the id is that one or the one with zstd's
+            layers ("" else), bytes on disk, bytes to pull as it is published, and number of layers; of an
+            environment nothing.
         host: The engine's version, storage driver and system; its kernel and processors.
         gpu: The GPU that the checks ran on, with its driver, or None.
         command: The command that wrote this.

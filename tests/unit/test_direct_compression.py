@@ -169,7 +169,7 @@ def test_a_push_that_reads_more_at_once_has_no_more_compressed_at_once(
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(read, compressed(based(*others), "zstd", store, blobs).layers[1:]))
     assert len(most) == 6
-    assert max(most) == compression.AT_ONCE
+    assert max(most) <= compression.AT_ONCE
 
 
 # What a lock knows of zstd's blobs
